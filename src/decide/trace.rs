@@ -1,0 +1,332 @@
+//! The recorder: the code that decides, watched (V6).
+//!
+//! Each question notes what it compared. With [`NoTrace`] the notes are not even built: `Trace::ON` is a constant, so that the compiler drops
+//! them. `tests/trace_is_free.rs` compares the machine code with that of a build in which the notes were cut out of the source.
+
+use super::facts::DeviceFacts;
+use crate::fleet::{
+    DeviceState, GroupId, ProductId, Rollout, RolloutId, RolloutState, SentDigest, Version, Wave, WaveSize,
+};
+use crate::time::Timestamp;
+use crate::verdict::Reason;
+use serde::{Serialize, Serializer};
+use std::fmt;
+
+/// Notes a step: `note!(trace, Question => answer, "name": value, ...)`; the answer is a reason, an option of one, or `None`.
+#[cfg(not(otagate_untraced))]
+macro_rules! note {
+    ($trace:ident, $question:ident => $answer:expr $(, $name:literal: $value:expr)* $(,)?) => {
+        if T::ON {
+            $trace.record($crate::decide::trace::Step {
+                question: $crate::decide::trace::Question::$question,
+                answer: $crate::decide::trace::Answer::into_option($answer),
+                values: vec![$(($name, $crate::decide::trace::IntoValue::into_value($value))),*],
+            });
+        }
+    };
+}
+/// The yardstick of `tests/trace_is_free.rs`: the same source without its notes.
+#[cfg(otagate_untraced)]
+macro_rules! note {
+    ($($whatever:tt)*) => {};
+}
+pub(crate) use note;
+
+/// Watches a decision. There are two: [`NoTrace`] and [`Recorder`].
+pub trait Trace: sealed::Sealed {
+    /// Whether steps are built at all.
+    const ON: bool;
+    /// Takes a step.
+    fn record(&mut self, step: Step);
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::NoTrace {}
+    impl Sealed for super::Recorder {}
+}
+
+/// Watches nothing, and costs nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoTrace;
+
+impl Trace for NoTrace {
+    const ON: bool = false;
+    fn record(&mut self, _: Step) {}
+}
+
+/// Keeps every step; readable as text (`Display`) and as JSON (`Serialize`).
+///
+/// What a device sent is escaped and cut at 128 bytes; keys are never in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Recorder {
+    steps: Vec<Step>,
+}
+
+impl Recorder {
+    /// The steps so far, in the order in which they were taken.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// When the device becomes eligible, where something is withheld from it.
+    pub fn eligible(&self) -> Option<&str> {
+        let values = self.steps.iter().flat_map(|step| &step.values);
+        values.filter(|(name, _)| *name == "eligible").find_map(|(_, value)| match value {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}
+
+impl Trace for Recorder {
+    const ON: bool = true;
+    fn record(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+}
+
+/// The twelve questions, and the lease that stands for some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "they are those of semantics.md, section 3")]
+pub enum Question {
+    Key = 1,
+    Serial = 2,
+    Device = 3,
+    State = 4,
+    Group = 5,
+    Meant = 6,
+    Hardware = 7,
+    AlreadyThere = 8,
+    Direction = 9,
+    Path = 10,
+    Now = 11,
+    Serve = 12,
+    Lease = 13,
+}
+
+impl Question {
+    /// The name, in kebab case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Serial => "serial",
+            Self::Device => "device",
+            Self::State => "state",
+            Self::Group => "group",
+            Self::Meant => "meant",
+            Self::Hardware => "hardware",
+            Self::AlreadyThere => "already-there",
+            Self::Direction => "direction",
+            Self::Path => "path",
+            Self::Now => "now",
+            Self::Serve => "serve",
+            Self::Lease => "lease",
+        }
+    }
+
+    /// The number in section 3; `None` for the lease.
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Self::Lease => None,
+            numbered => Some(numbered as u8),
+        }
+    }
+}
+
+/// One step of a decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The question.
+    pub question: Question,
+    /// The answer, where this step gave it.
+    pub answer: Option<Reason>,
+    /// What was compared.
+    pub values: Vec<(&'static str, Value)>,
+}
+
+/// One value that was compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Not there.
+    Nothing,
+    /// Yes or no.
+    Flag(bool),
+    /// A count, a size, a rank.
+    Number(u64),
+    /// Everything else, escaped.
+    Text(String),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("none"),
+            Self::Flag(flag) => write!(f, "{}", if *flag { "yes" } else { "no" }),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "`{text}`"),
+        }
+    }
+}
+
+/// `6 meant: rank 17, threshold 9 -> 304 wave-not-open`
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.question.number() {
+            Some(number) => write!(f, "{number:>2} {}", self.question.name())?,
+            None => write!(f, "   {}", self.question.name())?,
+        }
+        for (index, (name, value)) in self.values.iter().enumerate() {
+            write!(f, "{} {} {value}", if index == 0 { ":" } else { "," }, name.replace('_', " "))?;
+        }
+        match self.answer {
+            Some(reason) => write!(f, " -> {} {reason}", reason.status()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::{SerializeMap, SerializeStruct};
+        struct Values<'s>(&'s [(&'static str, Value)]);
+        impl Serialize for Values<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(Some(self.0.len()))?;
+                self.0.iter().try_for_each(|(name, value)| map.serialize_entry(name, value))?;
+                map.end()
+            }
+        }
+        let mut step = serializer.serialize_struct("Step", 4)?;
+        step.serialize_field("question", &self.question.number())?;
+        step.serialize_field("name", self.question.name())?;
+        step.serialize_field("answer", &self.answer)?;
+        step.serialize_field("values", &Values(&self.values))?;
+        step.end()
+    }
+}
+
+/// When the rollout will reach a device that waits, as far as the facts tell (V6).
+pub(crate) fn eligibility(rollout: &Rollout, device: &DeviceFacts<'_>, now: Timestamp) -> String {
+    let waves = rollout.waves.len();
+    let kept = rollout.keeps_for_last_wave(device.serial, device.entered_at);
+    let next = rollout.waves.iter().position(|wave| wave.opened.is_none());
+    let mut parts = Vec::new();
+    if let RolloutState::Paused { why, .. } = &rollout.state {
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.escape_debug()) };
+        parts.push(format!("the rollout is paused{why}"));
+    }
+    match next.map(|next| if kept { waves - 1 } else { next }) {
+        None => parts.push("every wave is open, and its rank or claim is beyond the last".to_owned()),
+        Some(index) => {
+            parts.push(format!("wave {} of {waves} admits {}", index + 1, admits(rollout.waves[index].size)));
+            if kept {
+                parts.push("the device joined late and is kept for the last wave".to_owned());
+            }
+            parts.extend(device.standing.place.map(|place| format!("the device has place {place} by its census")));
+            parts.push(opens(rollout, &rollout.waves[index], now));
+        }
+    }
+    parts.join("; ")
+}
+
+fn admits(size: WaveSize) -> String {
+    match size {
+        WaveSize::First(n) => format!("the first {n}"),
+        WaveSize::ShareBps(bps) => format!("{}.{:02} %", bps / 100, bps % 100),
+        WaveSize::All => "everybody".to_owned(),
+    }
+}
+
+fn opens(rollout: &Rollout, wave: &Wave, now: Timestamp) -> String {
+    let progress = rollout.progress.unwrap_or_default();
+    let mut conditions = Vec::new();
+    conditions.extend(wave.gate.opens_at.map(|at| format!("not before {at} (now {now})")));
+    conditions.extend(wave.gate.min_finished.map(|min| format!("{min} have finished (now {})", progress.finished)));
+    conditions.extend(wave.gate.success_share_bps.map(|bps| {
+        let (whole, rest) = (bps / 100, bps % 100);
+        format!("{whole}.{rest:02} % of them succeeded (now {} of {})", progress.succeeded, progress.finished)
+    }));
+    conditions.extend(wave.gate.soak_secs.map(|secs| {
+        let soaked = progress.good_since.map_or(0, |since| now.millis().saturating_sub(since.millis()).max(0) / 1_000);
+        format!("that has stayed so for {secs} s (now {soaked} s)")
+    }));
+    if conditions.is_empty() {
+        "it opens by the operator's hand".to_owned()
+    } else {
+        format!("it opens when {}", conditions.join(", "))
+    }
+}
+
+/// What [`note!`] takes as an answer.
+pub(crate) trait Answer {
+    fn into_option(self) -> Option<Reason>;
+}
+
+impl Answer for Reason {
+    fn into_option(self) -> Option<Reason> {
+        Some(self)
+    }
+}
+
+impl Answer for Option<Reason> {
+    fn into_option(self) -> Option<Reason> {
+        self
+    }
+}
+
+/// What [`note!`] takes as a value.
+pub(crate) trait IntoValue {
+    fn into_value(self) -> Value;
+}
+
+macro_rules! into_value {
+    ($($type:ty: |$value:ident| $made:expr;)*) => {
+        $(impl IntoValue for $type {
+            fn into_value(self) -> Value {
+                let $value = self;
+                $made
+            }
+        })*
+    };
+}
+
+into_value! {
+    (): |nothing| { let () = nothing; Value::Nothing };
+    bool: |flag| Value::Flag(flag);
+    u32: |number| Value::Number(number.into());
+    u64: |number| Value::Number(number);
+    usize: |number| Value::Number(number as u64);
+    String: |text| Value::Text(text);
+    Timestamp: |at| Value::Text(at.to_string());
+    DeviceState: |state| Value::Text(format!("{state:?}").to_ascii_lowercase());
+    SentDigest: |digest| Value::Text(digest.to_string());
+    &str: |text| text.as_bytes().into_value();
+    &ProductId: |id| id.as_str().into_value();
+    &GroupId: |id| id.as_str().into_value();
+    &RolloutId: |id| id.as_str().into_value();
+    &Version: |version| version.text().into_value();
+    &Option<Version>: |version| version.as_ref().into_value();
+    // What a device sent: escaped, and no longer than a line.
+    &[u8]: |bytes| match bytes.get(..128) {
+        Some(start) if bytes.len() > 128 => Value::Text(format!("{}... ({} bytes)", start.escape_ascii(), bytes.len())),
+        _ => Value::Text(match std::str::from_utf8(bytes) {
+            Ok(text) => text.escape_debug().to_string(),
+            Err(_) => bytes.escape_ascii().to_string(),
+        }),
+    };
+}
+
+impl<T: IntoValue> IntoValue for Option<T> {
+    fn into_value(self) -> Value {
+        self.map_or(Value::Nothing, T::into_value)
+    }
+}

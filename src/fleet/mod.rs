@@ -1,0 +1,54 @@
+//! The nouns: plain values, checked when built.
+//!
+//! Every noun comes twice: as a specification with public fields, as an operator writes it (`ProductSpec`), and checked, as the
+//! decision reads it (`Product`). `build` goes from one to the other and reports every problem at once; `spec` goes back. Here is no I/O, clock,
+//! random source, lock or `unsafe`.
+
+mod apply;
+mod census;
+mod change;
+mod device;
+mod digest;
+mod firmware;
+mod group;
+mod lint;
+mod name;
+mod problem;
+mod product;
+mod rank;
+mod rollout;
+mod serial;
+mod version;
+mod whole;
+mod window;
+
+pub use census::{Census, CensusFault};
+pub use change::Change;
+pub use device::{Device, DeviceSpec, DeviceState};
+pub use digest::{DigestKind, Digests, Hex, SentDigest};
+pub use firmware::{
+    ARTIFACTS_MAX, Artifact, ArtifactSpec, Catalogue, FIRMWARE_MAX, Firmware, FirmwareSpec, HARDWARE_MAX, STONES_MAX,
+};
+pub use group::{
+    Aborted, AbortedSpec, CONFIG_BYTES_MAX, Config, ConfigSpec, Fate, Group, GroupSpec, Policy, RESOURCES_MAX,
+    Resource, ResourceSpec,
+};
+pub use name::{GroupId, LOCATOR_BYTES_MAX, NAME_BYTES_MAX, ProductId, RolloutId, TextFault};
+pub use problem::{Problem, Problems};
+pub use product::{
+    AlreadyThere, ApiKey, KEY_BYTES_MAX, KEYS_MAX, KeyHash, PLACEHOLDERS_MAX, Product, ProductSpec,
+    RETRY_AFTER_SECS_MAX,
+};
+pub(crate) use rank::JITTER_SALT;
+pub use rank::{RANK_CONTEXT, rank};
+pub use rollout::{
+    Admission, Gate, LISTED_MAX, Late, Opened, Progress, Rollout, RolloutSpec, RolloutState, SHARE_BPS_MAX, Target,
+    TargetSpec, WAVES_MAX, Wave, WaveSize,
+};
+pub use serial::{CanonicalSerial, SERIAL_BYTES_MAX, SerialFault, SerialScheme};
+pub use version::{
+    BuildMetadata, EmptyVersion, Reading, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version,
+    VersionFault, VersionRules, VersionRulesSpec, VersionScheme,
+};
+pub use whole::{Fleet, FleetSpec, ProductEntry, ProductFleetSpec, Revision};
+pub use window::{WINDOW_SPANS_MAX, Window};

@@ -1,0 +1,425 @@
+//! Rollouts as values: waves with frozen thresholds, gates, and what was last known of their progress (R1, R3, R4, R6, R7).
+//!
+//! A rollout is data. Whose turn it is, is asked in `decide/turn.rs`; what may happen to it, in `change.rs`.
+
+use super::Product;
+use super::group::{Config, ConfigSpec, Resource, ResourceSpec, build_resources};
+use super::name::{NAME_BYTES_MAX, RolloutId, check_text};
+use super::problem::Problems;
+use super::version::Version;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The most waves of one rollout.
+pub const WAVES_MAX: usize = 64;
+/// The most serials on a first-list or an excluded list.
+pub const LISTED_MAX: usize = 100_000;
+/// A whole, in basis points.
+pub const SHARE_BPS_MAX: u16 = 10_000;
+
+/// Where a rollout stands (R7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is", deny_unknown_fields)]
+pub enum RolloutState {
+    /// Being written; no device sees it.
+    #[default]
+    Draft,
+    /// Waves open and offers are made.
+    Running,
+    /// No new offers; who holds a live claim keeps it, unless the operator cuts.
+    Paused {
+        /// Live claims are cut as well.
+        #[serde(default)]
+        cut: bool,
+        /// Why, in the operator's or the gate's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
+    /// The target is the group's baseline.
+    Completed,
+    /// Given up; the group keeps its fate.
+    Aborted,
+}
+
+/// How large a wave is; cumulative (R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaveSize {
+    /// The first so many of the counted devices.
+    First(u32),
+    /// That share of the counted devices in basis points, 1 to 10 000, rounded up.
+    ShareBps(u16),
+    /// Everybody; needs no census.
+    All,
+}
+
+/// Late joiners: who entered the group after the rollout started (R4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Late {
+    /// Their rank decides.
+    #[default]
+    Open,
+    /// Only in the last wave.
+    Tail,
+}
+
+/// Who gets into an open wave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Admission {
+    /// Whose rank is within the threshold (R3).
+    #[default]
+    Rank,
+    /// Who claims a slot first, in a ledger (R5). The size of a wave must be a count or `all`.
+    FirstCome,
+}
+
+/// When a wave opens (R8). Without any condition it opens by the operator's hand alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// Not before this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<Timestamp>,
+    /// How many devices of the waves before must have finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_finished: Option<u32>,
+    /// The share of the finished that must have succeeded, in basis points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_share_bps: Option<u16>,
+    /// How long it must have stayed good, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak_secs: Option<u32>,
+}
+
+/// The last statistics of the gate: what a trace can tell a waiting operator (V6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Progress {
+    /// Devices that finished.
+    pub finished: u32,
+    /// Those of them that succeeded.
+    pub succeeded: u32,
+    /// Since when the gate is good, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub good_since: Option<Timestamp>,
+}
+
+/// What was frozen when a wave opened (R3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Opened {
+    /// When.
+    pub at: Timestamp,
+    /// The highest rank that is in; none: nobody was counted. Means nothing for `all`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u64>,
+    /// How many devices were counted in, where a census was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
+    /// How many devices could have been, where a census was taken. Without it the count is expected, not exact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eligible: Option<u64>,
+}
+
+/// One step of a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wave {
+    /// Its cumulative size.
+    pub size: WaveSize,
+    /// When it opens.
+    #[serde(default)]
+    pub gate: Gate,
+    /// What was frozen, once it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened: Option<Opened>,
+}
+
+/// What a rollout moves its group to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetSpec {
+    /// The firmware of this version.
+    Firmware(String),
+    /// This configuration.
+    Config(ConfigSpec),
+    /// These resources.
+    Resources(Vec<ResourceSpec>),
+}
+
+/// A rollout as an operator writes it; [`build`](RolloutSpec::build) checks it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// Its name.
+    pub id: String,
+    /// The salt of its ranks; the id unless one is given (R2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// What it moves the group to.
+    pub target: TargetSpec,
+    /// Where it stands.
+    #[serde(default)]
+    pub state: RolloutState,
+    /// When it started; needed from `running` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Its waves; at least one.
+    pub waves: Vec<Wave>,
+    /// The rule for late joiners.
+    #[serde(default)]
+    pub late: Late,
+    /// Who gets into an open wave.
+    #[serde(default)]
+    pub admission: Admission,
+    /// Serials that are always first (R6).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
+    /// Serials that never take part (R6).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+    /// The last statistics of the gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+}
+
+/// A checked rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    pub(crate) id: RolloutId,
+    pub(crate) salt: Option<Box<str>>,
+    pub(crate) target: Target,
+    pub(crate) state: RolloutState,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) waves: Vec<Wave>,
+    pub(crate) late: Late,
+    pub(crate) admission: Admission,
+    /// Canonical, sorted.
+    pub(crate) first: Vec<Box<str>>,
+    /// Canonical, sorted.
+    pub(crate) excluded: Vec<Box<str>>,
+    pub(crate) progress: Option<Progress>,
+}
+
+/// What a rollout moves its group to, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// The firmware of this version.
+    Firmware(Version),
+    /// This configuration.
+    Config(Config),
+    /// These resources.
+    Resources(Vec<Resource>),
+}
+
+impl RolloutSpec {
+    /// Checks the rollout under its product's rules.
+    ///
+    /// # Errors
+    /// Names and versions that are none; no wave, a share outside 1 to 10 000, counts or shares that shrink (R1), waves that are open behind a
+    /// closed one, thresholds that shrink (R3), a first-come wave that is a share (R5), listed serials that name nobody, a serial both
+    /// first and excluded (R6), no start from `running` on, a limit exceeded.
+    pub fn build(&self, product: &Product) -> Result<Rollout, Problems> {
+        let mut problems = Problems::default();
+        let id = problems.check_one("id", RolloutId::new(&self.id));
+        if let Some(salt) = &self.salt
+            && !salt.is_empty()
+        {
+            problems.check_one("salt", check_text(salt, NAME_BYTES_MAX));
+        }
+        let target = match &self.target {
+            TargetSpec::Firmware(text) => {
+                problems.check_one("target.firmware", product.versions().version(text)).map(Target::Firmware)
+            }
+            TargetSpec::Config(config) => problems.check("target.config", config.build()).map(Target::Config),
+            TargetSpec::Resources(list) => {
+                problems.check("target.resources", build_resources(list)).map(Target::Resources)
+            }
+        };
+        check_waves(&self.waves, self.admission, &mut problems);
+        let live = !matches!(self.state, RolloutState::Draft);
+        if live && self.started_at.is_none() {
+            problems.add("started_at", "is missing: a rollout that runs has started at some time");
+        }
+        if !live && self.waves.iter().any(|wave| wave.opened.is_some()) {
+            problems.add("waves", "one is open, but the rollout is a draft");
+        }
+        let first = read_serials("first", &self.first, product, &mut problems);
+        let excluded = read_serials("excluded", &self.excluded, product, &mut problems);
+        for serial in first.iter().filter(|serial| excluded.binary_search(serial).is_ok()) {
+            problems.add("excluded", format!("`{serial}` is on the first-list too"));
+        }
+        let all = id.zip(target).map(|(id, target)| Rollout {
+            id,
+            salt: self.salt.as_deref().map(Box::from),
+            target,
+            state: self.state.clone(),
+            started_at: self.started_at,
+            waves: self.waves.clone(),
+            late: self.late,
+            admission: self.admission,
+            first,
+            excluded,
+            progress: self.progress,
+        });
+        problems.finish(all)
+    }
+}
+
+fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
+    if waves.is_empty() || waves.len() > WAVES_MAX {
+        problems.add("waves", format!("are {}: a rollout has 1 to {WAVES_MAX}", waves.len()));
+    }
+    let (mut count, mut share, mut threshold) = (0, 0, None);
+    for (index, wave) in waves.iter().enumerate() {
+        let place = format!("waves[{index}]");
+        match wave.size {
+            WaveSize::First(0) => problems.add(&place, "counts nobody: a wave admits at least one"),
+            WaveSize::First(n) if n < count => {
+                problems
+                    .add(&place, format!("admits {n}, fewer than the {count} of a wave before: sizes are cumulative"));
+            }
+            WaveSize::First(n) => count = n,
+            WaveSize::ShareBps(bps) if bps == 0 || bps > SHARE_BPS_MAX => {
+                problems.add(&place, format!("is a share of {bps} basis points: it goes from 1 to {SHARE_BPS_MAX}"));
+            }
+            WaveSize::ShareBps(bps) if bps < share => {
+                problems.add(
+                    &place,
+                    format!("admits {bps} basis points, less than the {share} of a wave before: sizes are cumulative"),
+                );
+            }
+            WaveSize::ShareBps(bps) => share = bps,
+            WaveSize::All if index + 1 < waves.len() => problems.add(&place, "is `all`, but not the last wave"),
+            WaveSize::All => {}
+        }
+        if admission == Admission::FirstCome && matches!(wave.size, WaveSize::ShareBps(_)) {
+            problems.add(&place, "is a share, which cannot be claimed first come: give a count, or `all`");
+        }
+        if wave.gate.success_share_bps.is_some_and(|bps| bps > SHARE_BPS_MAX) {
+            problems.add(format!("{place}.gate.success_share_bps"), format!("is above {SHARE_BPS_MAX}"));
+        }
+        if let Some(opened) = wave.opened {
+            if index > 0 && waves[index - 1].opened.is_none() {
+                problems.add(&place, "is open behind a closed wave: waves open in order");
+            }
+            if wave.size != WaveSize::All && opened.threshold < threshold {
+                problems.add(&place, "has a threshold below that of a wave before: an open wave never closes");
+            }
+            threshold = opened.threshold.max(threshold);
+        }
+    }
+}
+
+/// Canonical, sorted, each once.
+pub(crate) fn read_serials(place: &str, texts: &[String], product: &Product, problems: &mut Problems) -> Vec<Box<str>> {
+    let mut serials = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        match product.read_serial(text.as_bytes()) {
+            Ok(serial) => serials.push(serial.as_str().into()),
+            Err(fault) => problems.add(format!("{place}[{index}]"), format!("`{}` {fault}", text.escape_debug())),
+        }
+    }
+    if texts.len() > LISTED_MAX {
+        problems.add(place, format!("lists more than {LISTED_MAX}"));
+    }
+    serials.sort_unstable();
+    serials.dedup();
+    serials
+}
+
+impl Rollout {
+    /// Its name.
+    pub fn id(&self) -> &RolloutId {
+        &self.id
+    }
+
+    /// What it moves its group to.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> &RolloutState {
+        &self.state
+    }
+
+    /// Its waves.
+    pub fn waves(&self) -> &[Wave] {
+        &self.waves
+    }
+
+    /// The salt of its ranks (R2).
+    pub fn salt(&self) -> &str {
+        self.salt.as_deref().unwrap_or(self.id.as_str())
+    }
+
+    /// Running or paused: it exists for a decision (R11).
+    pub fn is_active(&self) -> bool {
+        matches!(self.state, RolloutState::Running | RolloutState::Paused { .. })
+    }
+
+    /// The version of its target, where that is firmware.
+    pub fn target_version(&self) -> Option<&Version> {
+        match &self.target {
+            Target::Firmware(version) => Some(version),
+            _ => None,
+        }
+    }
+
+    /// The last open wave and its index; waves open in order.
+    pub fn last_open(&self) -> Option<(usize, &Wave, &Opened)> {
+        let open = |(index, wave): (usize, &'_ Wave)| wave.opened.as_ref().map(|_| index);
+        let index = self.waves.iter().enumerate().filter_map(open).last()?;
+        let wave = self.waves.get(index)?;
+        wave.opened.as_ref().map(|opened| (index, wave, opened))
+    }
+
+    /// On the first-list (R6).
+    pub fn is_first(&self, serial: &str) -> bool {
+        listed(&self.first, serial)
+    }
+
+    /// On the excluded list (R6).
+    pub fn is_excluded(&self, serial: &str) -> bool {
+        listed(&self.excluded, serial)
+    }
+
+    /// R4: the device entered after the rollout started and is kept to the last wave. Who is first is first.
+    pub fn keeps_for_last_wave(&self, serial: &str, entered_at: Timestamp) -> bool {
+        self.late == Late::Tail && self.started_at.is_some_and(|started| entered_at > started) && !self.is_first(serial)
+    }
+
+    /// The rank that decides about a device: 0 for the first-list (R6), else R2's.
+    pub fn rank_of(&self, product: &str, serial: &str) -> u64 {
+        if self.is_first(serial) { 0 } else { super::rank(self.salt(), product, serial) }
+    }
+
+    /// The specification that builds this value again.
+    pub fn spec(&self) -> RolloutSpec {
+        let texts = |list: &[Box<str>]| list.iter().map(|serial| serial.to_string()).collect();
+        RolloutSpec {
+            id: self.id.as_str().to_owned(),
+            salt: self.salt.as_deref().map(str::to_owned),
+            target: match &self.target {
+                Target::Firmware(version) => TargetSpec::Firmware(version.text().to_owned()),
+                Target::Config(config) => TargetSpec::Config(config.spec()),
+                Target::Resources(list) => TargetSpec::Resources(list.iter().map(Resource::spec).collect()),
+            },
+            state: self.state.clone(),
+            started_at: self.started_at,
+            waves: self.waves.clone(),
+            late: self.late,
+            admission: self.admission,
+            first: texts(&self.first),
+            excluded: texts(&self.excluded),
+            progress: self.progress,
+        }
+    }
+}
+
+fn listed(list: &[Box<str>], serial: &str) -> bool {
+    list.binary_search_by(|listed| (**listed).cmp(serial)).is_ok()
+}

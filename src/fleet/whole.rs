@@ -1,0 +1,272 @@
+//! The whole fleet at one revision: plain maps, no clock, no lock.
+//!
+//! ```text
+//!   Fleet ─ revision
+//!     ├─ keys       KeyHash ─▶ ProductId          one key, one product (L3)
+//!     └─ products   ProductId ─▶ ProductEntry
+//!           ├─ product, catalogue, groups         few and large; shared between an old and a new revision
+//!           └─ devices   canonical serial ─▶ Device
+//! ```
+//!
+//! It changes only through [`apply`](Fleet::apply), in `apply.rs`.
+
+use super::name::{GroupId, ProductId};
+use super::problem::Problems;
+use super::{Catalogue, Device, DeviceSpec, Firmware, FirmwareSpec, Group, GroupSpec, KeyHash, Product, ProductSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Which state of the fleet: a number that only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "r{}", self.0)
+    }
+}
+
+/// A whole fleet as text: what a file, a snapshot in JSON or a test says. [`build`](FleetSpec::build) checks it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FleetSpec {
+    /// Which state this is.
+    #[serde(default)]
+    pub revision: Revision,
+    /// Its products with all that is theirs.
+    pub products: Vec<ProductFleetSpec>,
+}
+
+/// A product with all that is its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductFleetSpec {
+    /// The product itself.
+    pub product: ProductSpec,
+    /// Its firmware.
+    #[serde(default)]
+    pub firmware: Vec<FirmwareSpec>,
+    /// Its groups.
+    #[serde(default)]
+    pub groups: Vec<GroupSpec>,
+    /// Its devices.
+    #[serde(default)]
+    pub devices: Vec<DeviceSpec>,
+}
+
+/// A checked fleet at one revision.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fleet {
+    pub(crate) revision: Revision,
+    pub(super) keys: BTreeMap<KeyHash, ProductId>,
+    pub(super) products: BTreeMap<ProductId, ProductEntry>,
+}
+
+/// A product with all that is its own, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProductEntry {
+    pub(super) few: Arc<Few>,
+    pub(super) devices: BTreeMap<Box<str>, Device>,
+    /// How many of them are `new`: the limit of question 3 is asked on every first contact.
+    pub(super) new_devices: usize,
+}
+
+/// What a product has few of. Behind one pointer, so that an undone change costs no copy of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Few {
+    pub(super) product: Product,
+    pub(super) catalogue: Catalogue,
+    pub(super) groups: BTreeMap<GroupId, Group>,
+}
+
+impl FleetSpec {
+    /// Checks the fleet.
+    ///
+    /// # Errors
+    /// Everything that L3 refuses, all at once, each with its place, such as `products[0].devices[17].pin`.
+    pub fn build(&self) -> Result<Fleet, Problems> {
+        let mut problems = Problems::default();
+        let mut fleet = Fleet { revision: self.revision, ..Fleet::default() };
+        for (index, part) in self.products.iter().enumerate() {
+            let place = format!("products[{index}]");
+            if let Some(entry) = problems.check(&place, part.build())
+                && let Err(fault) = fleet.add(entry)
+            {
+                problems.add_within(&place, fault);
+            }
+        }
+        problems.finish(Some(fleet))
+    }
+}
+
+impl ProductFleetSpec {
+    /// Checks the product with all that is its own.
+    ///
+    /// # Errors
+    /// As [`FleetSpec::build`], but for what lies between products. Where the product itself is wrong, what hangs on its rules is not looked at.
+    pub fn build(&self) -> Result<ProductEntry, Problems> {
+        let mut problems = Problems::default();
+        let Some(product) = problems.check("product", self.product.build()) else {
+            return problems.finish(None);
+        };
+        let rules = product.versions();
+        let firmware: Vec<Firmware> = (self.firmware.iter().enumerate())
+            .filter_map(|(index, one)| problems.check(&format!("firmware[{index}]"), one.build(rules)))
+            .collect();
+        let catalogue = problems.check("firmware", Catalogue::new(firmware, rules)).unwrap_or_default();
+        let mut groups = BTreeMap::new();
+        for (index, spec) in self.groups.iter().enumerate() {
+            let place = format!("groups[{index}]");
+            if let Some(group) = problems.check(&place, spec.build(&product))
+                && let Some(twin) = groups.insert(group.id.clone(), group)
+            {
+                problems.add(place, format!("group `{}` stands twice", twin.id));
+            }
+        }
+        let mut entry = ProductEntry::new(Few { product, catalogue, groups });
+        for (index, spec) in self.devices.iter().enumerate() {
+            let place = format!("devices[{index}]");
+            if let Some(device) = problems.check(&place, spec.build(entry.product())) {
+                problems.check_one(&place, entry.add_device(device, Some(&spec.serial)));
+            }
+        }
+        problems.finish(Some(entry))
+    }
+}
+
+impl ProductEntry {
+    /// The product.
+    pub fn product(&self) -> &Product {
+        &self.few.product
+    }
+
+    /// Its firmware.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.few.catalogue
+    }
+
+    /// The group of that name.
+    pub fn group(&self, id: &str) -> Option<&Group> {
+        self.few.groups.get(id)
+    }
+
+    /// Its groups, by name.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> {
+        self.few.groups.values()
+    }
+
+    /// The device of that canonical serial.
+    pub fn device(&self, serial: &str) -> Option<&Device> {
+        self.devices.get(serial)
+    }
+
+    /// Its devices, by canonical serial.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    pub(super) fn new(few: Few) -> Self {
+        Self { few: Arc::new(few), devices: BTreeMap::new(), new_devices: 0 }
+    }
+
+    /// The specification that builds this value again.
+    pub fn spec(&self) -> ProductFleetSpec {
+        ProductFleetSpec {
+            product: self.product().spec(),
+            firmware: self.catalogue().iter().map(Firmware::spec).collect(),
+            groups: self.groups().map(Group::spec).collect(),
+            devices: self.devices().map(Device::spec).collect(),
+        }
+    }
+
+    /// Takes in a device that is not there yet. `written` is its serial as the operator spelled it.
+    pub(crate) fn add_device(&mut self, device: Device, written: Option<&str>) -> Result<(), String> {
+        self.check_pin(&device)?;
+        if self.devices.contains_key(&device.serial) {
+            let written = written.unwrap_or(&device.serial).escape_debug();
+            return Err(format!(
+                "serial `{written}` stands twice: it folds to `{}` like one before (S2)",
+                device.serial
+            ));
+        }
+        self.set_device(device.serial.clone(), Some(device));
+        Ok(())
+    }
+
+    /// How many of its devices are `new`.
+    pub fn new_devices(&self) -> usize {
+        self.new_devices
+    }
+
+    /// L3: a pin above the cap of the group. That of the device is checked when the device is built.
+    pub(super) fn check_pin(&self, device: &Device) -> Result<(), String> {
+        let cap = self.group(device.group.as_str()).and_then(|group| group.cap.as_ref());
+        match (device.pin(), cap) {
+            (Some(pin), Some(cap)) if self.product().versions().above(pin.reading(), cap) => Err(format!(
+                "device `{}` is pinned to `{pin}`, above the cap `{cap}` of its group `{}`",
+                device.serial, device.group
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Fleet {
+    /// Which state this is.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The same fleet under another revision.
+    pub fn at_revision(self, revision: Revision) -> Self {
+        Self { revision, ..self }
+    }
+
+    /// The product that has a key of that hash.
+    pub fn product_of_key(&self, hash: &KeyHash) -> Option<&ProductEntry> {
+        self.keys.get(hash).and_then(|id| self.products.get(id))
+    }
+
+    /// The product of that name.
+    pub fn product(&self, id: &str) -> Option<&ProductEntry> {
+        self.products.get(id)
+    }
+
+    /// Its products, by name.
+    pub fn products(&self) -> impl ExactSizeIterator<Item = &ProductEntry> {
+        self.products.values()
+    }
+
+    /// The specification that builds this value again, in one order whatever way it came about.
+    pub fn spec(&self) -> FleetSpec {
+        FleetSpec { revision: self.revision, products: self.products().map(ProductEntry::spec).collect() }
+    }
+
+    /// Takes in a product that is not there yet.
+    pub(crate) fn add(&mut self, entry: ProductEntry) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        let id = entry.product().id.clone();
+        if self.products.contains_key(&id) {
+            problems.add("product.id", format!("product `{id}` stands twice"));
+        } else {
+            self.add_keys(entry.product(), "product.", &mut problems);
+            self.products.insert(id, entry);
+        }
+        problems.finish(Some(()))
+    }
+
+    /// L3: one key hash in two products is refused.
+    pub(super) fn add_keys(&mut self, product: &Product, place: &str, problems: &mut Problems) {
+        for (index, key) in product.keys.iter().enumerate() {
+            if let Some(other) = self.keys.insert(key.hash, product.id.clone()).filter(|other| *other != product.id) {
+                problems.add(
+                    format!("{place}keys[{index}]"),
+                    format!("is a key of product `{other}` too: a key proves one product"),
+                );
+                self.keys.insert(key.hash, other);
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Leases: an offer stays the same until it is taken (semantics.md, section 3).
+//!
+//! A device downloads an image with dozens of ranged requests, and each is a check-in. If the rollout is paused in between, or its baseline
+//! changes, the image must not. So the host keeps what it offered, for (device, reported version), and the decision reads it: a lease fixes the
+//! answers to questions 6 to 11 and the artifact, while 1 to 5 and the deny flag are asked every time.
+
+use crate::fleet::{CanonicalSerial, Hex, ProductId, RolloutId};
+use crate::time::Timestamp;
+use crate::verdict::FirmwareOffer;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One offer that is being taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease {
+    /// The version that the device reported when the offer was made.
+    pub version: Vec<u8>,
+    /// The version of the firmware that was offered.
+    pub firmware: Box<str>,
+    /// The BLAKE3 of the artifact that was offered.
+    pub artifact: Hex<32>,
+    /// The rollout on whose account it was offered.
+    pub rollout: Option<RolloutId>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Lease {
+    /// The lease of an offer. `None` where the artifact has no BLAKE3 on record, which no checked artifact lacks.
+    pub fn of(offer: &FirmwareOffer<'_>, version: &[u8], expires_at: Timestamp) -> Option<Self> {
+        Some(Self {
+            version: version.to_vec(),
+            firmware: offer.firmware.version().text().into(),
+            artifact: offer.artifact.digests().blake3?,
+            rollout: offer.rollout.cloned(),
+            expires_at,
+        })
+    }
+}
+
+/// The leases of one process: a bounded table, one lease per device.
+///
+/// Only verified devices are made offers, so strangers cannot fill it. When it is full, leases that have expired are dropped; where none has, the new offer
+/// gets none, and its device is decided anew on each request. A host with several processes keeps its leases where all of them see them.
+#[derive(Debug)]
+pub struct Leases {
+    leases_max: usize,
+    table: Mutex<HashMap<(ProductId, CanonicalSerial), Arc<Lease>>>,
+}
+
+impl Leases {
+    /// An empty table for at most `leases_max` devices.
+    pub fn new(leases_max: usize) -> Self {
+        Self { leases_max, table: Mutex::default() }
+    }
+
+    /// The lease of a device, if it has one that is live. Waits for nobody but another call of this type.
+    pub fn of(&self, product: &ProductId, serial: CanonicalSerial, now: Timestamp) -> Option<Arc<Lease>> {
+        let lease = self.table.lock().get(&(product.clone(), serial)).cloned();
+        lease.filter(|lease| now < lease.expires_at)
+    }
+
+    /// Keeps a lease, in place of the one that the device had. Gives `false` where the table is full.
+    pub fn keep(&self, product: &ProductId, serial: CanonicalSerial, lease: Lease, now: Timestamp) -> bool {
+        let mut table = self.table.lock();
+        let key = (product.clone(), serial);
+        if table.len() >= self.leases_max && !table.contains_key(&key) {
+            table.retain(|_, lease| now < lease.expires_at);
+        }
+        let room = table.len() < self.leases_max || table.contains_key(&key);
+        if room {
+            table.insert(key, Arc::new(lease));
+        }
+        room
+    }
+
+    /// Shortens a device's lease to `expires_at`: the last byte was sent. A little time is best left, for a device whose connection broke
+    /// just then.
+    pub fn finish(&self, product: &ProductId, serial: CanonicalSerial, expires_at: Timestamp) {
+        if let Some(lease) = self.table.lock().get_mut(&(product.clone(), serial)) {
+            let earlier = lease.expires_at.min(expires_at);
+            Arc::make_mut(lease).expires_at = earlier;
+        }
+    }
+
+    /// How many leases are kept, expired ones included.
+    pub fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::SerialScheme;
+
+    fn lease(expires_at: i64) -> Lease {
+        let expires_at = Timestamp::from_millis(expires_at);
+        Lease { version: b"1".to_vec(), firmware: "2".into(), artifact: Hex([0; 32]), rollout: None, expires_at }
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_makes_room_by_what_has_expired() {
+        let (leases, product) = (Leases::new(2), ProductId::new("p").unwrap());
+        let serial = |text: &str| SerialScheme::Opaque.read(text.as_bytes()).unwrap();
+        let now = Timestamp::from_millis(10);
+        assert!(leases.keep(&product, serial("a"), lease(20), now));
+        assert!(leases.keep(&product, serial("b"), lease(30), now));
+        assert!(!leases.keep(&product, serial("c"), lease(30), now));
+        assert!(leases.keep(&product, serial("b"), lease(40), now), "a device may renew its own");
+        assert_eq!(leases.of(&product, serial("c"), now), None);
+        let later = Timestamp::from_millis(20);
+        assert_eq!(leases.of(&product, serial("a"), later), None, "it ends at its end");
+        assert!(leases.keep(&product, serial("c"), lease(30), later));
+        leases.finish(&product, serial("b"), later);
+        assert_eq!(leases.of(&product, serial("b"), later), None);
+        leases.finish(&product, serial("c"), Timestamp::from_millis(1_000));
+        assert_eq!(
+            leases.of(&product, serial("c"), later).unwrap().expires_at.millis(),
+            30,
+            "finishing never prolongs"
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Decides what a device in the field is told when it asks for firmware, over whatever storage you have.
+//!
+//! ```text
+//!   check-in ─▶ identity ─▶ group ─▶ meant firmware ─▶ turn ─▶ verdict
+//!   key,         1-4        5        6-10               11      12
+//!   serial,      401        404      404, 304           304     200 serve
+//!   version
+//! ```
+//!
+//! A device sends an API key, its serial and its version. [`decide`] answers with one of four verdicts: **401** unauthorized, **404** no firmware is
+//! available, **304** up to date (or not its turn yet), or **serve** exactly this artifact; always with a [`Reason`] of a stable number and name. It is a
+//! pure function of facts, check-in and time: no I/O, no clock, no allocation on the way to a 401 or 304, and no input that makes it fail.
+//!
+//! ```
+//! use otagate::*;
+//!
+//! let mut fleet = Fleet::default();
+//! let key = KeyHash::of(b"secret").unwrap();
+//! fleet.apply(&[Change::PutProduct {
+//!     product: ProductSpec { id: "lamp".into(), keys: vec![ApiKey::new(key)], ..Default::default() },
+//! }])?;
+//! let store = MemoryStore::new(fleet);
+//! let ask = CheckIn { version: b"1.0", ..CheckIn::new(b"secret", b"SN-17") };
+//! let told = store::answer(&store, &ask, Timestamp::from_millis(0), &mut NoTrace, |decision| {
+//!     (decision.status(), decision.reason)
+//! });
+//! assert_eq!(told.unwrap(), (401, Reason::DeviceUnknown));
+//! # Ok::<(), Problems>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! - The nouns: [`Product`], [`Device`], [`Group`], [`Firmware`], [`Rollout`], each built from a specification ([`ProductSpec`], ...) that reports every
+//!   problem at once; [`Change`] is the closed list of what may happen to a [`Fleet`].
+//! - The question and the answer: [`CheckIn`], [`Decision`], [`Verdict`], [`Reason`], [`Effect`].
+//! - Your own database: [`store`], with [`Store`](store::Store) and [`AsyncStore`](store::AsyncStore); [`MemoryStore`] is the plain one.
+//! - Why was that? [`Recorder`] watches the very code that decides.
+//!
+//! # Features
+//!
+//! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `contract` is the suite for
+//! stores. Turning one on adds names and changes no verdict.
+//!
+//! # What it is not
+//!
+//! It has no server, no database and no transport of its own, moves no firmware bytes, and checks no signatures: devices do that.
+
+mod check_in;
+mod decide;
+mod fleet;
+mod lease;
+mod time;
+mod verdict;
+
+#[cfg(feature = "fleet-file")]
+pub mod fleet_file;
+pub mod store;
+#[cfg(feature = "wire")]
+pub mod wire;
+
+pub use check_in::{CheckIn, Want};
+pub use decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
+pub use decide::trace::{NoTrace, Question, Recorder, Step, Trace, Value};
+pub use decide::{decide, identify};
+pub use fleet::{
+    ARTIFACTS_MAX, Aborted, AbortedSpec, Admission, AlreadyThere, ApiKey, Artifact, ArtifactSpec, BuildMetadata,
+    CONFIG_BYTES_MAX, CanonicalSerial, Catalogue, Census, CensusFault, Change, Config, ConfigSpec, Device, DeviceSpec,
+    DeviceState, DigestKind, Digests, EmptyVersion, FIRMWARE_MAX, Fate, Firmware, FirmwareSpec, Fleet, FleetSpec, Gate,
+    Group, GroupId, GroupSpec, HARDWARE_MAX, Hex, KEY_BYTES_MAX, KEYS_MAX, KeyHash, LISTED_MAX, LOCATOR_BYTES_MAX,
+    Late, NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Policy, Problem, Problems, Product, ProductEntry, ProductFleetSpec,
+    ProductId, ProductSpec, Progress, RANK_CONTEXT, RESOURCES_MAX, RETRY_AFTER_SECS_MAX, Reading, Resource,
+    ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX,
+    SentDigest, SerialFault, SerialScheme, Target, TargetSpec, TextFault, UnreadableVersion, VERSION_BYTES_MAX,
+    VERSION_PREFIXES_MAX, Version, VersionFault, VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX,
+    WINDOW_SPANS_MAX, Wave, WaveSize, Window, rank,
+};
+pub use lease::{Lease, Leases};
+pub use store::MemoryStore;
+pub use time::Timestamp;
+pub use verdict::{Claim, ClaimRefused, Decision, Effect, FirmwareOffer, Offer, Reason, Verdict};
