@@ -1,4 +1,4 @@
-//! The slow, obvious twin of the crate's decision, written a second time, from `semantics.md` alone, to judge the crate by.
+//! The slow, obvious twin: the crate's decision, written a second time from `semantics.md` alone, to judge the crate.
 //! Rule numbers are those of `semantics.md`; "question n" is one of its section 3.
 
 use super::world::*;
@@ -26,9 +26,9 @@ pub fn canonical_serial(scheme: &str, bytes: &[u8]) -> Option<String> {
     (good && canonical.len() <= 64).then_some(canonical)
 }
 
-/// W1, W2: what has an order, and what else counts for equality. None does not parse. The order is that of lists: (0, "")
-/// begins every version but the empty one (W4); a number goes by its length without leading zeros (plus one), then its
-/// digits; a word is above every number; "~" is above every word and stands for "no pre-release".
+/// W1, W2: what has an order, and what else counts for equality. None does not parse. The order is that of lists:
+/// (0, "") begins every version but the empty one (W4); a number goes by its length without leading zeros, plus 1, and
+/// then by its digits; a word is above every number; "~" is above every word and stands for "no pre-release".
 fn parse(p: &Product, bytes: &[u8]) -> Option<(Vec<(usize, String)>, String)> {
     let folded = std::str::from_utf8(bytes).ok()?.to_ascii_lowercase();
     let text = folded.trim_matches([' ', '\t']);
@@ -178,8 +178,8 @@ fn decide<'a>(world: &'a World, ask: &Ask) -> Result<Answer, Answer> {
     let (parsed, forward_only) = (parse(p, version), g.forward_only && by != "6a");
     let held = p.hold_unreadable && parsed.is_none() && (forward_only || meant.from.is_some());
     refuse_if(held || p.hold_empty && parsed.iter().any(|v| v.0.is_empty()), no(304, "version-unreadable"))?;
-    let lifted = by == "6f" && g.aborted.iter().any(|(top, down)| *down && order(version, top) != Some(Greater));
-    refuse_if(forward_only && !lifted && order(version, &meant.version) == Some(Greater), no(304, "ahead"))?;
+    let lift = by == "6f" && g.aborted.iter().any(|(v, down)| *down && order(version, v).is_some_and(|o| o.is_le()));
+    refuse_if(forward_only && !lift && order(version, &meant.version) == Some(Greater), no(304, "ahead"))?;
     let (mut at, mut hop) = (if parsed.is_none() { b"" } else { version }, None); // Question 10; unreadable is lowest
     let reached = |at: &[u8], f: &Firmware| f.from.iter().all(|from| order(at, from).is_some_and(Ordering::is_ge));
     while !reached(at, meant) {
