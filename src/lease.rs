@@ -4,7 +4,7 @@
 //! changes, the image must not. So the host keeps what it offered, for (device, reported version), and the decision reads it: a lease fixes the
 //! answers to questions 6 to 11 and the artifact, while 1 to 5 and the deny flag are asked every time.
 
-use crate::fleet::{CanonicalSerial, Hex, ProductId, RolloutId};
+use crate::fleet::{Hex, ProductId, RolloutId};
 use crate::time::Timestamp;
 use crate::verdict::FirmwareOffer;
 use parking_lot::Mutex;
@@ -46,7 +46,13 @@ impl Lease {
 #[derive(Debug)]
 pub struct Leases {
     leases_max: usize,
-    table: Mutex<HashMap<(ProductId, CanonicalSerial), Arc<Lease>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    products: HashMap<ProductId, HashMap<Box<str>, Arc<Lease>>>,
+    len: usize,
 }
 
 impl Leases {
@@ -56,29 +62,33 @@ impl Leases {
     }
 
     /// The lease of a device, if it has one that is live. Waits for nobody but another call of this type.
-    pub fn of(&self, product: &ProductId, serial: CanonicalSerial, now: Timestamp) -> Option<Arc<Lease>> {
-        let lease = self.table.lock().get(&(product.clone(), serial)).cloned();
-        lease.filter(|lease| now < lease.expires_at)
+    pub fn of(&self, product: &ProductId, serial: &str, now: Timestamp) -> Option<Arc<Lease>> {
+        let table = self.table.lock();
+        let lease = table.products.get(product).and_then(|devices| devices.get(serial));
+        lease.filter(|lease| now < lease.expires_at).cloned()
     }
 
     /// Keeps a lease, in place of the one that the device had. Gives `false` where the table is full.
-    pub fn keep(&self, product: &ProductId, serial: CanonicalSerial, lease: Lease, now: Timestamp) -> bool {
+    pub fn keep(&self, product: &ProductId, serial: &str, lease: Lease, now: Timestamp) -> bool {
         let mut table = self.table.lock();
-        let key = (product.clone(), serial);
-        if table.len() >= self.leases_max && !table.contains_key(&key) {
-            table.retain(|_, lease| now < lease.expires_at);
+        let renews = table.products.get(product).is_some_and(|devices| devices.contains_key(serial));
+        if !renews && table.len >= self.leases_max {
+            table.products.values_mut().for_each(|devices| devices.retain(|_, lease| now < lease.expires_at));
+            table.len = table.products.values().map(HashMap::len).sum();
         }
-        let room = table.len() < self.leases_max || table.contains_key(&key);
+        let room = renews || table.len < self.leases_max;
         if room {
-            table.insert(key, Arc::new(lease));
+            table.len += usize::from(!renews);
+            table.products.entry(product.clone()).or_default().insert(serial.into(), Arc::new(lease));
         }
         room
     }
 
     /// Shortens a device's lease to `expires_at`: the last byte was sent. A little time is best left, for a device whose connection broke
     /// just then.
-    pub fn finish(&self, product: &ProductId, serial: CanonicalSerial, expires_at: Timestamp) {
-        if let Some(lease) = self.table.lock().get_mut(&(product.clone(), serial)) {
+    pub fn finish(&self, product: &ProductId, serial: &str, expires_at: Timestamp) {
+        let mut table = self.table.lock();
+        if let Some(lease) = table.products.get_mut(product).and_then(|devices| devices.get_mut(serial)) {
             let earlier = lease.expires_at.min(expires_at);
             Arc::make_mut(lease).expires_at = earlier;
         }
@@ -86,7 +96,7 @@ impl Leases {
 
     /// How many leases are kept, expired ones included.
     pub fn len(&self) -> usize {
-        self.table.lock().len()
+        self.table.lock().len
     }
 
     /// Whether none is kept.
@@ -98,7 +108,6 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::SerialScheme;
 
     fn lease(expires_at: i64) -> Lease {
         let expires_at = Timestamp::from_millis(expires_at);
@@ -108,23 +117,18 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_makes_room_by_what_has_expired() {
         let (leases, product) = (Leases::new(2), ProductId::new("p").unwrap());
-        let serial = |text: &str| SerialScheme::Opaque.read(text.as_bytes()).unwrap();
         let now = Timestamp::from_millis(10);
-        assert!(leases.keep(&product, serial("a"), lease(20), now));
-        assert!(leases.keep(&product, serial("b"), lease(30), now));
-        assert!(!leases.keep(&product, serial("c"), lease(30), now));
-        assert!(leases.keep(&product, serial("b"), lease(40), now), "a device may renew its own");
-        assert_eq!(leases.of(&product, serial("c"), now), None);
+        assert!(leases.keep(&product, "a", lease(20), now));
+        assert!(leases.keep(&product, "b", lease(30), now));
+        assert!(!leases.keep(&product, "c", lease(30), now));
+        assert!(leases.keep(&product, "b", lease(40), now), "a device may renew its own");
+        assert_eq!(leases.of(&product, "c", now), None);
         let later = Timestamp::from_millis(20);
-        assert_eq!(leases.of(&product, serial("a"), later), None, "it ends at its end");
-        assert!(leases.keep(&product, serial("c"), lease(30), later));
-        leases.finish(&product, serial("b"), later);
-        assert_eq!(leases.of(&product, serial("b"), later), None);
-        leases.finish(&product, serial("c"), Timestamp::from_millis(1_000));
-        assert_eq!(
-            leases.of(&product, serial("c"), later).unwrap().expires_at.millis(),
-            30,
-            "finishing never prolongs"
-        );
+        assert_eq!(leases.of(&product, "a", later), None, "it ends at its end");
+        assert!(leases.keep(&product, "c", lease(30), later));
+        leases.finish(&product, "b", later);
+        assert_eq!(leases.of(&product, "b", later), None);
+        leases.finish(&product, "c", Timestamp::from_millis(1_000));
+        assert_eq!(leases.of(&product, "c", later).unwrap().expires_at.millis(), 30, "finishing never prolongs");
     }
 }

@@ -40,7 +40,8 @@ fn on_random_fleets_and_check_ins() {
     }
     // A generator that never gets far would agree about nothing: every reason is met.
     let seen = seen.into_inner();
-    let missed: Vec<_> = otagate::Reason::ALL.iter().map(|reason| reason.name()).filter(|name| !seen.contains_key(name)).collect();
+    let missed: Vec<_> =
+        otagate::Reason::ALL.iter().map(|reason| reason.name()).filter(|name| !seen.contains_key(name)).collect();
     println!("{} pairs, reasons met: {seen:?}", WORLDS as usize * ASKS);
     assert!(missed.is_empty(), "never met: {missed:?}");
 }
@@ -77,7 +78,15 @@ fn on_the_complete_table_of_classes() {
     assert_eq!(rows, 6 * 2 * 3 * 5 * 2 * 3 * 6 * (5 * 5 * 2), "the table is complete");
 }
 
-fn table_world(state: &'static str, group: &str, pin: Option<&str>, firmware: &str, forward_only: bool, stone: &str, wave: &str) -> World {
+fn table_world(
+    state: &'static str,
+    group: &str,
+    pin: Option<&str>,
+    firmware: &str,
+    forward_only: bool,
+    stone: &str,
+    wave: &str,
+) -> World {
     let digest = |byte: &str| Digests { blake3: byte.repeat(32), sha256: String::new(), md5: String::new() };
     let full = |version: &str, hardware: &[&str], byte: &str| Artifact {
         hardware: hardware.iter().map(|name| (*name).to_owned()).collect(),
@@ -102,7 +111,8 @@ fn table_world(state: &'static str, group: &str, pin: Option<&str>, firmware: &s
     let mut list = vec![one("1.5.0"), one("3.0.0")];
     list.extend((firmware != "dangling").then_some(baseline));
     list.extend((stone == "there").then(|| Firmware { stone: true, ..one("1.3.0") }));
-    let key = |secret: &str, revoked, not_before, not_after| Key { secret: secret.into(), revoked, not_before, not_after };
+    let key =
+        |secret: &str, revoked, not_before, not_after| Key { secret: secret.into(), revoked, not_before, not_after };
     let rollout = (wave != "no rollout").then(|| Rollout {
         id: "r7".into(),
         salt: None,
@@ -114,11 +124,10 @@ fn table_world(state: &'static str, group: &str, pin: Option<&str>, firmware: &s
         } else {
             "running"
         },
-        waves: vec![Wave { count: Some(1), open: true, threshold: Some(if wave.ends_with("in") { u64::MAX } else { 0 }) }, Wave {
-            count: None,
-            open: false,
-            threshold: None,
-        }],
+        waves: vec![
+            Wave { count: Some(1), open: true, threshold: Some(if wave.ends_with("in") { u64::MAX } else { 0 }) },
+            Wave { count: None, open: false, threshold: None },
+        ],
         tail: false,
         started_at: NOW,
         first: vec![],

@@ -286,6 +286,11 @@ impl Found<'_> {
         self.product.as_deref().zip(self.device.as_deref())
     }
 
+    /// Puts in the lease of the device, for a host that keeps leases beside its store.
+    pub fn lend(&mut self, lease: Option<std::sync::Arc<Lease>>) {
+        self.lease = lease.map(Held::Shared);
+    }
+
     /// V4: what section 6 would refuse at load is a failure of the store.
     fn check(&self, serial: Option<&CanonicalSerial>) -> Result<(), Garbage> {
         let fault = |wrong: bool, garbage| if wrong { Err(garbage) } else { Ok(()) };

@@ -52,10 +52,35 @@ pub fn versions(scheme: &str) -> &'static [&'static str] {
     match scheme {
         "exact" => &["1", "1.0", "v1", "Beta", "beta", "2024-11-03", "fw-7", "x y", "A"],
         "semver" => &[
-            "1.0.0", "v1.0.0", "1.0.0-rc.1", "1.0.0-RC.1", "1.0.0-rc.2", "1.0.0+5", "1.0.0+6", "1.1.0", "2.0.0", "fw-2.0.0", "10.0.0",
-            "99999999999999999999.0.0", "1.0.0-alpha", "1.5.0",
+            "1.0.0",
+            "v1.0.0",
+            "1.0.0-rc.1",
+            "1.0.0-RC.1",
+            "1.0.0-rc.2",
+            "1.0.0+5",
+            "1.0.0+6",
+            "1.1.0",
+            "2.0.0",
+            "fw-2.0.0",
+            "10.0.0",
+            "99999999999999999999.0.0",
+            "1.0.0-alpha",
+            "1.5.0",
         ],
-        _ => &["1", "1.0", "v1.0.0", "1.1", "1.01", "1.2.3.4", "2", "fw-2.0", "10", "1.10", "99999999999999999999", "1.5"],
+        _ => &[
+            "1",
+            "1.0",
+            "v1.0.0",
+            "1.1",
+            "1.01",
+            "1.2.3.4",
+            "2",
+            "fw-2.0",
+            "10",
+            "1.10",
+            "99999999999999999999",
+            "1.5",
+        ],
     }
 }
 
@@ -80,7 +105,10 @@ fn config(draw: &mut Draw) -> Document {
 
 fn resources(draw: &mut Draw) -> Vec<Document> {
     let names = ["logo.png", "ca.pem", "é"];
-    names.into_iter().filter_map(|name| draw.some(2, |draw| Document { name: name.into(), digests: digests(draw, true) })).collect()
+    names
+        .into_iter()
+        .filter_map(|name| draw.some(2, |draw| Document { name: name.into(), digests: digests(draw, true) }))
+        .collect()
 }
 
 pub fn serials(scheme: &str) -> &'static [&'static str] {
@@ -140,7 +168,8 @@ fn product(draw: &mut Draw, id: &str) -> Product {
 }
 
 fn keys(draw: &mut Draw, id: &str) -> Vec<Key> {
-    let mut keys = vec![Key { secret: format!("{id}-key").into_bytes(), revoked: false, not_before: None, not_after: None }];
+    let mut keys =
+        vec![Key { secret: format!("{id}-key").into_bytes(), revoked: false, not_before: None, not_after: None }];
     for other in ["-old", "-limited"] {
         let (start, end) = (time(draw), time(draw));
         keys.push(Key {
@@ -159,7 +188,10 @@ fn firmware(draw: &mut Draw, p: &Product) -> Vec<Firmware> {
     let ordered = p.version_scheme != "exact";
     for version in versions(p.version_scheme) {
         let parses = reference::equal(p, version.as_bytes(), version);
-        if draw.once_in(3) || !parses || list.iter().any(|other| reference::equal(p, version.as_bytes(), &other.version)) {
+        if draw.once_in(3)
+            || !parses
+            || list.iter().any(|other| reference::equal(p, version.as_bytes(), &other.version))
+        {
             continue;
         }
         let from = if ordered { draw.some(3, |draw| version_of(draw, p)) } else { None };
@@ -176,7 +208,8 @@ fn firmware(draw: &mut Draw, p: &Product) -> Vec<Firmware> {
 
 /// A version of the pool that parses.
 fn version_of(draw: &mut Draw, p: &Product) -> String {
-    let all: Vec<_> = versions(p.version_scheme).iter().filter(|version| reference::equal(p, version.as_bytes(), version)).collect();
+    let all: Vec<_> =
+        versions(p.version_scheme).iter().filter(|version| reference::equal(p, version.as_bytes(), version)).collect();
     (*draw.of(&all)).to_string()
 }
 
@@ -270,7 +303,8 @@ fn rollout(draw: &mut Draw, p: &Product) -> Rollout {
 
 fn devices(draw: &mut Draw, p: &Product) -> Vec<Device> {
     let above = |version: &str, cap: &Option<String>| {
-        cap.as_ref().is_some_and(|cap| reference::compare(p, version.as_bytes(), cap.as_bytes()) == Some(Ordering::Greater))
+        cap.as_ref()
+            .is_some_and(|cap| reference::compare(p, version.as_bytes(), cap.as_bytes()) == Some(Ordering::Greater))
     };
     let mut list = vec![];
     for serial in serials(p.serial_scheme) {
@@ -308,7 +342,9 @@ pub fn ask(draw: &mut Draw, world: &World) -> Ask {
         _ => p.keys[0].secret.clone(),
     };
     let serial = match draw.below(14) {
-        0 => draw.of(&[&b""[..], b"0", b"00:00:00:00:00:00", b"fFf", b"a b", b"\xff", b"x\n", b"A4:CF-12:34:56:78"]).to_vec(),
+        0 => draw
+            .of(&[&b""[..], b"0", b"00:00:00:00:00:00", b"fFf", b"a b", b"\xff", b"x\n", b"A4:CF-12:34:56:78"])
+            .to_vec(),
         1 => draw.of(serials(p.serial_scheme)).as_bytes().to_vec(),
         _ if p.devices.is_empty() => b"12".to_vec(),
         _ => {
@@ -325,7 +361,8 @@ pub fn ask(draw: &mut Draw, world: &World) -> Ask {
         let kind = draw.of(&["blake3", "sha256", "md5"]);
         let good = hex(draw, if kind == "md5" { 16 } else { 32 });
         let config = blake3::hash(draw.of(&["{}", "[]"]).as_bytes()).to_string();
-        let sent = draw.of(&[good.clone(), good.to_uppercase(), good.clone(), config, "zz".into(), good[1..].to_owned()]);
+        let sent =
+            draw.of(&[good.clone(), good.to_uppercase(), good.clone(), config, "zz".into(), good[1..].to_owned()]);
         (kind, sent.into_bytes())
     });
     let want = match draw.below(8) {

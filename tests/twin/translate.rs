@@ -14,7 +14,9 @@ pub struct WorldStore {
 impl WorldStore {
     pub fn new(world: &plain::World) -> Self {
         let spec = fleet_spec(world);
-        let fleet = spec.build().unwrap_or_else(|problems| panic!("the generator drew what a load refuses:\n{problems}\n{world:#?}"));
+        let fleet = spec
+            .build()
+            .unwrap_or_else(|problems| panic!("the generator drew what a load refuses:\n{problems}\n{world:#?}"));
         Self { fleet, world: world.clone() }
     }
 
@@ -206,7 +208,8 @@ fn group_spec(plain: &plain::Group) -> GroupSpec {
     const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
     let clock = |minutes: u32| format!("{:02}:{:02}", minutes / 60, minutes % 60);
     let window = plain.window.as_ref().map(|spans| {
-        let texts = spans.iter().map(|span| format!("{} {}-{}", DAYS[span.weekday as usize], clock(span.from), clock(span.to)));
+        let texts =
+            spans.iter().map(|span| format!("{} {}-{}", DAYS[span.weekday as usize], clock(span.from), clock(span.to)));
         Window::parse(&texts.collect::<Vec<_>>()).unwrap()
     });
     GroupSpec {
@@ -232,7 +235,12 @@ fn config_spec(plain: &plain::Document) -> ConfigSpec {
 }
 
 fn resource_spec(plain: &plain::Document) -> ResourceSpec {
-    ResourceSpec { name: plain.name.clone(), size_bytes: 1, digests: digests(&plain.digests), locator: "somewhere".into() }
+    ResourceSpec {
+        name: plain.name.clone(),
+        size_bytes: 1,
+        digests: digests(&plain.digests),
+        locator: "somewhere".into(),
+    }
 }
 
 fn rollout_spec(plain: &plain::Rollout) -> RolloutSpec {
@@ -240,7 +248,12 @@ fn rollout_spec(plain: &plain::Rollout) -> RolloutSpec {
         .map(|wave| Wave {
             size: wave.count.map_or(WaveSize::All, WaveSize::First),
             gate: Gate::default(),
-            opened: wave.open.then_some(Opened { at: Timestamp::from_millis(0), threshold: wave.threshold, counted: None, eligible: None }),
+            opened: wave.open.then_some(Opened {
+                at: Timestamp::from_millis(0),
+                threshold: wave.threshold,
+                counted: None,
+                eligible: None,
+            }),
         })
         .collect();
     RolloutSpec {
