@@ -9,6 +9,7 @@ use crate::fleet::{Config, Digests, Resource, Rollout, Target};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Offer, Reason};
 
+#[inline(always)]
 pub(super) fn of<'a, T: Trace>(at: &At<'a>, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'a> {
     let group = at.facts.group;
     let (mut meant, mut withheld, mut slots_max) =

@@ -8,6 +8,7 @@ use crate::fleet::{DeviceState, SerialFault};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Reason};
 
+#[inline(always)]
 pub(super) fn of<'a, T: Trace>(
     facts: &Facts<'a>,
     ask: &CheckIn<'_>,

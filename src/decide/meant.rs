@@ -30,6 +30,7 @@ pub(super) enum Way<'a> {
 }
 
 /// Question 5.
+#[inline(always)]
 pub(super) fn group<'a, T: Trace>(facts: &Facts<'a>, who: Who<'a>, trace: &mut T) -> Result<At<'a>, Decision<'a>> {
     match facts.group {
         Some(found) => {
@@ -44,6 +45,7 @@ pub(super) fn group<'a, T: Trace>(facts: &Facts<'a>, who: Who<'a>, trace: &mut T
 }
 
 /// Question 6: the first that applies of pin, target, and baseline.
+#[inline(always)]
 pub(super) fn of<'a, T: Trace>(
     at: &At<'a>,
     ask: &CheckIn<'_>,
@@ -92,6 +94,7 @@ pub(super) fn of<'a, T: Trace>(
 
 /// The rollout and its target, where they exist for this device: running or paused, the firmware there, not denied, not above a cap, and the device
 /// not excluded.
+#[inline(always)]
 fn rollout_for<'a, T: Trace>(at: &At<'a>, trace: &mut T) -> Option<(&'a Rollout, &'a Firmware)> {
     let rollout = at.facts.group.rollout.as_ref().filter(|rollout| rollout.is_active())?;
     let version = rollout.target_version()?;
@@ -105,6 +108,7 @@ fn rollout_for<'a, T: Trace>(at: &At<'a>, trace: &mut T) -> Option<(&'a Rollout,
     target.map(|target| (rollout, target))
 }
 
+#[inline(always)]
 fn baseline<'a, T: Trace>(at: &At<'a>, withheld: Option<Reason>, trace: &mut T) -> Result<Meant<'a>, Decision<'a>> {
     let Some(version) = &at.facts.group.firmware else {
         let reason = withheld.unwrap_or(Reason::NothingAssigned);
@@ -123,6 +127,7 @@ fn baseline<'a, T: Trace>(at: &At<'a>, withheld: Option<Reason>, trace: &mut T) 
 }
 
 /// A pin or baseline that is missing, then denied, is never replaced by another firmware.
+#[inline(always)]
 fn usable<'a, T: Trace>(
     at: &At<'a>,
     firmware: Option<&'a Firmware>,

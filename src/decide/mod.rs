@@ -1,6 +1,9 @@
 //! The pure core: twelve questions, the first that fails answers.
 //!
 //! The modules stand in the order of the questions. Nothing here knows a store, a clock or a lock; nothing allocates; nothing can panic.
+//!
+//! What takes a trace is inlined always: only then does the compiler make the same of a source with notes and of one without
+//! (`tests/trace_is_free.rs` found a difference of 6 % before).
 
 pub(crate) mod facts;
 
@@ -41,6 +44,7 @@ macro_rules! pass {
 /// let decision = decide(&facts, &CheckIn::new(b"guess", b"1"), Timestamp::from_millis(0), &mut NoTrace);
 /// assert_eq!((decision.status(), decision.reason), (401, Reason::KeyUnknown));
 /// ```
+#[inline(always)]
 pub fn decide<'a, T: Trace>(facts: &Facts<'a>, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'a> {
     let who = pass!(identity::of(facts, ask, now, trace)); //              1-4
     let at = pass!(meant::group(facts, who, trace)); //                    5
@@ -58,6 +62,7 @@ pub fn decide<'a, T: Trace>(facts: &Facts<'a>, ask: &CheckIn<'_>, now: Timestamp
 
 /// Answers questions 1 to 4 alone: who asks, and may it? For calls that tell the host something, such as a sign of life. Gives nothing where
 /// the device is known and verified.
+#[inline(always)]
 pub fn identify<'a, T: Trace>(
     facts: &Facts<'a>,
     ask: &CheckIn<'_>,

@@ -8,6 +8,7 @@ use crate::fleet::{Artifact, Firmware};
 use crate::time::Timestamp;
 use crate::verdict::{Claim, Decision, Effect, FirmwareOffer, Offer, Reason};
 
+#[inline(always)]
 pub(super) fn of<'a, T: Trace>(
     at: &At<'a>,
     ask: &CheckIn<'_>,
@@ -45,6 +46,7 @@ fn best_artifact<'a>(at: &At<'a>, ask: &CheckIn<'_>, hop: &'a Firmware) -> Optio
 
 /// A lease fixes the answers to questions 6 to 11 and the artifact; the deny flag is asked on every request. Gives nothing where there is no lease
 /// that holds, and the questions are asked anew.
+#[inline(always)]
 pub(super) fn leased<'a, T: Trace>(
     at: &At<'a>,
     ask: &CheckIn<'_>,

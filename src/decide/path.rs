@@ -8,6 +8,7 @@ use crate::fleet::{EmptyVersion, Fate, Firmware, Policy, Reading, UnreadableVers
 use crate::verdict::{Decision, Effect, Reason};
 
 /// Gives the firmware of the next hop: the meant one, or a stone on the way to it.
+#[inline(always)]
 pub(super) fn toward<'a, T: Trace>(
     at: &At<'a>,
     ask: &CheckIn<'_>,

@@ -31,6 +31,7 @@ pub(super) enum Turn {
 }
 
 /// Question 6c. The rollout is running or paused, and exists for the device.
+#[inline(always)]
 pub(super) fn of<T: Trace>(at: &At<'_>, rollout: &Rollout, now: Timestamp, trace: &mut T) -> Turn {
     let running = rollout.state == RolloutState::Running;
     let inside = inside(at, rollout, running, trace);
@@ -56,6 +57,7 @@ pub(super) fn holds_live_claim(at: &At<'_>, now: Timestamp) -> bool {
 }
 
 /// Membership of the last open wave: it holds all that were admitted before, since sizes are cumulative (R1) and thresholds never shrink (R3).
+#[inline(always)]
 fn inside<T: Trace>(at: &At<'_>, rollout: &Rollout, running: bool, trace: &mut T) -> Inside {
     let Some((index, wave, opened)) = rollout.last_open() else {
         note!(trace, Meant => None, "rollout": &rollout.id, "open_waves": 0u64, "waves": rollout.waves.len());
@@ -101,6 +103,7 @@ pub(super) fn state_name(state: &RolloutState) -> &'static str {
 }
 
 /// Question 11 for firmware: window, downloads, penalty. Gives what must be claimed before the hop is served.
+#[inline(always)]
 pub(super) fn now<'a, T: Trace>(
     at: &At<'a>,
     meant: &Meant<'a>,
@@ -129,6 +132,7 @@ pub(super) fn now<'a, T: Trace>(
 }
 
 /// The first half of question 11: is the window open, is there room for a download? A live claim is not asked again.
+#[inline(always)]
 pub(super) fn room<T: Trace>(at: &At<'_>, now: Timestamp, trace: &mut T) -> Result<(), (Reason, Option<u32>)> {
     let GroupFacts { group, downloads_now, .. } = at.facts;
     if holds_live_claim(at, now) {

@@ -435,7 +435,7 @@ impl ProductEntry {
 
 /// R7: from the first open wave on, id, target, salt and late rule are frozen, the first-list only grows, and an open wave never closes.
 /// R11: another rollout has to wait until the one under way is over.
-fn check_frozen(old: &Rollout, new: Option<&Rollout>, problems: &mut Problems) {
+pub(crate) fn check_frozen(old: &Rollout, new: Option<&Rollout>, problems: &mut Problems) {
     let Some(new) = new.filter(|new| new.id == old.id) else {
         if old.is_active() {
             problems

@@ -22,6 +22,8 @@ mod version;
 mod whole;
 mod window;
 
+#[cfg(feature = "fleet-file")]
+pub(crate) use apply::check_frozen;
 pub use census::{Census, CensusFault};
 pub use change::Change;
 pub use device::{Device, DeviceSpec, DeviceState};
@@ -34,6 +36,8 @@ pub use group::{
     Resource, ResourceSpec,
 };
 pub use name::{GroupId, LOCATOR_BYTES_MAX, NAME_BYTES_MAX, ProductId, RolloutId, TextFault};
+#[cfg(feature = "fleet-file")]
+pub(crate) use name::check_text;
 pub use problem::{Problem, Problems};
 pub use product::{
     AlreadyThere, ApiKey, KEY_BYTES_MAX, KEYS_MAX, KeyHash, PLACEHOLDERS_MAX, Product, ProductSpec,

@@ -40,10 +40,15 @@ impl Found {
 
     /// Something does not stand in the table of `span`; `places` are the paths that therefore mean nothing.
     pub(super) fn missing(&mut self, span: &Range<usize>, places: &[String], message: impl Into<String>) {
-        self.faulted.extend(places.iter().cloned());
+        self.fault(places);
         if self.syntax.is_empty() {
             self.problems.push((span.clone(), message.into()));
         }
+    }
+
+    /// What the specification has at these paths means nothing.
+    pub(super) fn fault(&mut self, places: &[String]) {
+        self.faulted.extend(places.iter().cloned());
     }
 
     /// The part of the specification at `place` stands there.
@@ -60,6 +65,8 @@ impl Found {
     pub(super) fn take_over(&mut self, within: &str, problems: &Problems) {
         for Problem { place, message } in problems.list() {
             let dot = if place.is_empty() || place.starts_with('[') || within.is_empty() { "" } else { "." };
+            // A product's own parts stand beside its firmware and groups in the file, and a level deeper in the specification.
+            let place = place.strip_prefix("product.").unwrap_or(place);
             let place = format!("{within}{dot}{place}");
             if self.faulted.contains(&place) {
                 continue;
@@ -71,6 +78,11 @@ impl Found {
                 self.problems.push((span, said_of(&subject, message)));
             }
         }
+    }
+
+    /// Where the part of the specification at `place` stands, or the nearest known one around it.
+    pub(super) fn span_at(&self, place: &str) -> Range<usize> {
+        self.look_up(place).0
     }
 
     /// The place itself, or the nearest known one around it with what is left of the path as its word.
@@ -98,11 +110,16 @@ impl Found {
             if let Some(span) = self.lint_places.get(around) {
                 return span.clone();
             }
-            match around.rfind(", ") {
-                Some(cut) => around = &around[..cut],
+            match around.rfind(' ') {
+                Some(cut) => around = around[..cut].trim_end_matches(','),
                 None => return 0..0,
             }
         }
+    }
+
+    /// How many problems there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.problems.len() + self.syntax.len()
     }
 
     /// Whether nothing was found.

@@ -56,7 +56,9 @@ impl<'t> Section<'t> {
     }
 
     fn value(&mut self, key: &'static str, found: &mut Found) -> Option<&'t Spanned<DeValue<'t>>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let value = self.table.get(key)?;
         found.place(self.place_of(key), value.span(), format!("`{key}`"));
         Some(value)
@@ -106,7 +108,7 @@ impl<'t> Section<'t> {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str().trim_start_matches('+'), number.radix())
                 .ok()
                 .and_then(|number| T::try_from(number).ok())
-                .ok_or_else(|| format!("`{}`", shown(number.as_str()))),
+                .ok_or_else(|| format!("`{}`", shown(&number.to_string()))),
             other => Err(a(other).to_owned()),
         };
         number
@@ -129,7 +131,14 @@ impl<'t> Section<'t> {
             DeValue::Datetime(moment) if moment.offset.is_none() => Err(format!(
                 "`{key}` has no offset, so what it means would depend on who reads it: add `Z` for UTC, or one such as `+01:00`"
             )),
-            DeValue::Datetime(moment) => parse_moment(moment).ok_or_else(|| {
+            DeValue::Datetime(moment) => (|| {
+                let (date, time, offset) = (moment.date?, moment.time?, moment.offset?);
+                // Written again, since TOML 1.1 lets seconds be left out, which RFC 3339 does not.
+                let (hour, minute, second) = (time.hour, time.minute, time.second.unwrap_or(0));
+                let nanosecond = time.nanosecond.unwrap_or(0);
+                Timestamp::parse(&format!("{date}T{hour:02}:{minute:02}:{second:02}.{nanosecond:09}{offset}"))
+            })()
+            .ok_or_else(|| {
                 format!("`{key}` is no moment: write a day that the calendar has, and seconds from 0 to 59")
             }),
             DeValue::String(text) if Timestamp::parse(text).is_some() => {
@@ -288,13 +297,6 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
-}
-
-fn parse_moment(moment: &toml::value::Datetime) -> Option<Timestamp> {
-    let (date, time, offset) = (moment.date?, moment.time?, moment.offset?);
-    // Written again, since TOML 1.1 lets seconds be left out, which RFC 3339 does not.
-    let (second, nanosecond) = (time.second.unwrap_or(0), time.nanosecond.unwrap_or(0));
-    Timestamp::parse(&format!("{date}T{:02}:{:02}:{second:02}.{nanosecond:09}{offset}", time.hour, time.minute))
 }
 
 /// What a value is, for messages.

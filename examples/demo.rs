@@ -1,0 +1,353 @@
+//! The demonstration of `make demo`: starts the gateway on a free loopback port with a fleet of two products, asks it by real HTTP for every verdict and
+//! every kind of answer, and prints what each device asked, what it was told, and why. Exits 0 only if all came as expected.
+//!
+//! `demo --serve` leaves the gateway running on 127.0.0.1:8080 instead.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+type Failure = Box<dyn std::error::Error>;
+
+const CHUNK_BYTES: usize = 32 * 1_024;
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+fn main() -> ExitCode {
+    let outcome = match std::env::args().nth(1).as_deref() {
+        None => run(),
+        Some("--serve") => serve().map(|()| true),
+        Some(_) => Err("usage: demo [--serve]".into()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), Failure> {
+    let fleet = lay_out()?;
+    println!(
+        "fleet: {}\ntry:   curl -i 'http://127.0.0.1:8080/deviceapi/update?k=thermo-demo-key&s=24:0A:C4:00:00:01&v=1.3.0'",
+        fleet.display()
+    );
+    println!("edit the fleet file and `kill -HUP` the gateway to have it read again; ctrl-c stops");
+    let status = gateway_command(&fleet, "127.0.0.1:8080")?.status()?;
+    if status.success() { Ok(()) } else { Err(format!("the gateway ended with {status}").into()) }
+}
+
+fn run() -> Result<bool, Failure> {
+    let fleet = lay_out()?;
+    let mut gateway = Gateway::start(&fleet)?;
+    let firmware = fleet.with_file_name("firmware");
+    println!("{:<44} {:<42} {:<7} why", "who and what", "asked", "told");
+    let mut wrong = 0;
+    for case in cases() {
+        let told = gateway.ask(case.method, &case.target, case.headers)?;
+        let why = gateway.reason()?;
+        let faults = case.faults(&told, &why, &firmware)?;
+        wrong += usize::from(!faults.is_empty());
+        let target = case.target.trim_start_matches("/deviceapi/");
+        let shown: String = format!("{} {target}", case.method).chars().take(42).collect();
+        println!("{:<44} {shown:<42} {:<7} {why}{}", case.who, told.status, told.shown());
+        faults.iter().for_each(|fault| println!("    NOT AS EXPECTED: {fault}"));
+    }
+    let whole = gateway.download(&firmware)?;
+    println!("{:<44} {:<42} {:<7} {whole}", "a stable unit downloads in 32 KiB steps", "GET update?..., ranged", 206);
+    gateway.stop()?;
+    println!("{}", if wrong == 0 { "\nall as expected" } else { "\nsome answers were not as expected" });
+    Ok(wrong == 0)
+}
+
+/// One check-in and what must come back.
+struct Case {
+    who: &'static str,
+    method: &'static str,
+    target: String,
+    headers: &'static str,
+    status: u16,
+    reason: &'static str,
+    /// Header lines that must stand in the answer, and for a file its name.
+    lines: &'static [&'static str],
+    file: Option<&'static str>,
+    body: Option<&'static str>,
+}
+
+impl Case {
+    fn lines(self, lines: &'static [&'static str]) -> Self {
+        Self { lines, ..self }
+    }
+
+    fn file(self, file: &'static str) -> Self {
+        Self { file: Some(file), ..self }
+    }
+
+    fn body(self, body: &'static str) -> Self {
+        Self { body: Some(body), ..self }
+    }
+
+    fn faults(&self, told: &Told, why: &str, firmware: &Path) -> Result<Vec<String>, Failure> {
+        let mut faults = Vec::new();
+        if (told.status, why) != (self.status, self.reason) {
+            faults.push(format!("expected {} {}", self.status, self.reason));
+        }
+        let missing = self.lines.iter().filter(|line| !told.head.lines().any(|held| held == **line));
+        faults.extend(missing.map(|line| format!("the answer has no line `{line}`:\n{}", told.head)));
+        let expected = match (self.file, self.body) {
+            (Some(file), _) => Some(std::fs::read(firmware.join(file))?),
+            (None, body) => body.map(|body| body.as_bytes().to_vec()),
+        };
+        if expected.is_some_and(|expected| expected != told.body) {
+            faults.push(format!("the body is another: {} bytes", told.body.len()));
+        }
+        Ok(faults)
+    }
+}
+
+fn case(who: &'static str, target: impl Into<String>, status: u16, reason: &'static str) -> Case {
+    Case { who, method: "GET", target: target.into(), headers: "", status, reason, lines: &[], file: None, body: None }
+}
+
+/// An update check of a thermostat.
+fn thermostat(who: &'static str, serial: &str, version: &str, status: u16, reason: &'static str) -> Case {
+    case(who, format!("/deviceapi/update?k=thermo-demo-key&s={serial}&v={version}"), status, reason)
+}
+
+fn sensor(who: &'static str, serial: &str, version: &str, status: u16, reason: &'static str) -> Case {
+    case(who, format!("/deviceapi/update?k=sensor-demo-key&s={serial}&v={version}"), status, reason)
+}
+
+/// The units of a group, lowest rank first: who is in an open wave is no secret.
+fn by_rank(rollout: &str, prefix: &str, count: u32) -> Vec<String> {
+    let mut serials: Vec<_> = (1..=count).map(|unit| format!("{prefix}{unit:04x}")).collect();
+    serials.sort_by_key(|serial| otagate::rank(rollout, "thermostat", serial));
+    serials
+}
+
+fn cases() -> Vec<Case> {
+    let canary = by_rank("r7", "a4cf125e", 8);
+    let halted = by_rank("r6", "30aea400", 2);
+    let key = |key: &str| format!("/deviceapi/update?k={key}&s=24:0A:C4:00:00:01&v=1.3.0");
+    let with_key = |call: &str| format!("/deviceapi/{call}k=thermo-demo-key&s=24:0A:C4:00:00:01");
+    let head = |case: Case| Case { method: "HEAD", ..case };
+    let ranged = |case: Case| Case { headers: "Range: bytes=0-15\r\n", ..case };
+    vec![
+        case("a stranger's key", key("guess"), 401, "key-unknown"),
+        case("a revoked key", key("thermo-stolen-key"), 401, "key-revoked"),
+        case("a key of last year", key("thermo-key-of-2025"), 401, "key-expired"),
+        case("a key of the far future", key("thermo-key-of-2099"), 401, "key-not-yet-valid"),
+        thermostat("a serial that is none", "24:0A:C4", "1.3.0", 401, "serial-malformed"),
+        thermostat("a serial that nobody set", "FF:FF:FF:FF:FF:FF", "1.3.0", 401, "serial-placeholder"),
+        thermostat("an unknown unit: registered", "7C:9E:BD:00:00:01", "1.3.0", 401, "device-unknown"),
+        thermostat("the same unit asks again", "7c9e.bd00.0001", "1.3.0", 401, "device-new"),
+        thermostat("a blocked unit", "24:0A:C4:00:00:02", "1.3.0", 401, "device-blocked"),
+        thermostat("a disabled unit", "24:0A:C4:00:00:03", "1.3.0", 401, "device-disabled"),
+        thermostat("a unit over the account's limit", "24:0A:C4:00:00:04", "1.3.0", 401, "device-quota"),
+        sensor("a thermostat with a sensor's key", "24:0A:C4:00:00:01", "1.3.0", 401, "device-unknown"),
+        thermostat("its group was removed", "24:0A:C4:00:00:06", "1.3.0", 404, "group-missing"),
+        thermostat("its group is empty", "24:0A:C4:00:00:07", "1.3.0", 404, "nothing-assigned"),
+        thermostat("its firmware was removed", "24:0A:C4:00:00:08", "1.3.0", 404, "firmware-missing"),
+        thermostat("its firmware is denied", "24:0A:C4:00:00:09", "1.3.0", 404, "firmware-denied"),
+        sensor("firmware for other hardware", "B8:27:EB:00:00:02", "7.0", 404, "hardware"),
+        thermostat("no stepping stones lead there", "24:0A:C4:00:00:0D", "1.3.0", 404, "no-path"),
+        sensor("a delta from another version only", "B8:27:EB:00:00:04", "7.1", 404, "no-artifact"),
+        thermostat("up to date", "24:0A:C4:00:00:01", "v1.4.0", 304, "current").lines(&["X-Version: 1.4.0"]),
+        thermostat("the canary group: beyond the first wave", &canary[7], "1.4.0", 304, "wave-not-open")
+            .lines(&["X-Version: 1.4.0", "Retry-After: 3600"]),
+        thermostat("a halted rollout: in its wave", &halted[0], "1.4.0", 304, "rollout-paused"),
+        thermostat("left on an aborted target", "24:0A:C4:00:00:0F", "2.0.0", 304, "left"),
+        thermostat("its group is capped", "24:0A:C4:00:00:0C", "1.3.0", 304, "held"),
+        thermostat("ahead of a forward-only group", "24:0A:C4:00:00:0B", "2.0.0", 304, "ahead"),
+        sensor("a version that cannot be placed", "B8:27:EB:00:00:01", "latest", 304, "version-unreadable"),
+        thermostat("its group's window is shut", "24:0A:C4:00:00:0E", "1.3.0", 304, "window-shut"),
+        thermostat("served: the stable firmware", "24:0a:c4:00:00:01", "1.3.0", 200, "serve")
+            .lines(&["X-Version: 1.4.0", "Content-Length: 100000"])
+            .file("thermostat-1.4.0.bin"),
+        head(thermostat("the same by HEAD", "240AC4000001", "1.3.0", 200, "serve"))
+            .lines(&["X-Version: 1.4.0", "Content-Length: 100000"])
+            .body(""),
+        ranged(thermostat("the first 16 bytes", "24-0A-C4-00-00-01", "1.3.0", 206, "serve"))
+            .lines(&["Content-Length: 16", "Content-Range: bytes 0-15/100000"]),
+        thermostat("served: the canary group, first wave", &canary[0], "1.4.0", 200, "serve")
+            .lines(&["X-Version: 2.0.0"])
+            .file("thermostat-2.0.0.bin"),
+        thermostat("served: a stepping stone", "24:0A:C4:00:00:0A", "1.0.0", 200, "serve")
+            .lines(&["X-Version: 1.2.0"])
+            .file("thermostat-1.2.0.bin"),
+        thermostat("served: a factory unit without a version", "24:0A:C4:00:00:01", "", 200, "serve")
+            .lines(&["X-Version: 1.4.0"]),
+        sensor("served: a delta", "B8:27:EB:00:00:03", "fw-7.2", 200, "serve").file("sensor-7.2-to-7.3.delta"),
+        case("a sign of life", with_key("alive?v=1.3.0&"), 200, "current").body(""),
+        case("config as JSON", with_key("config?"), 200, "serve").body(include_str!("demo/stable.json")),
+        case("config in plain lines", with_key("getconfig?plain&"), 200, "serve")
+            .body("beta=false\nmotd=two\\nlines\nwifi.retry=3\nwifi.ssid=boiler room\n"),
+        case("the list of resources", with_key("resource/list?plain&"), 200, "serve"),
+        case("a resource", with_key("resource/get?fk=6c6f676f2e706e67&"), 200, "serve").file("logo.png"),
+        case("a resource that is not there", with_key("resource/get?fk=616263&"), 404, "nothing-assigned"),
+        case("a parameter given twice", "/deviceapi/update?k=1&s=1&S=2&v=1", 400, "malformed"),
+        case("a lone %", "/deviceapi/update?k=100%&s=1&v=1", 400, "malformed"),
+    ]
+}
+
+/// Lays out the fleet with firmware files of its own under the build's folder, and gives the path of the fleet file.
+fn lay_out() -> Result<PathBuf, Failure> {
+    let dir = std::env::current_exe()?.ancestors().nth(3).ok_or("the demo stands in no build folder")?.join("demo");
+    let firmware = dir.join("firmware");
+    std::fs::create_dir_all(&firmware)?;
+    // A window that is shut for the next three days.
+    let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
+    let shut = format!("{} 12:00-12:30", DAYS[(days as usize + 3 + 3) % 7]);
+    let fleet = include_str!("demo/fleet.toml").replace("Mon 00:00-00:01", &shut);
+    std::fs::write(dir.join("fleet.toml"), fleet)?;
+    std::fs::write(dir.join("stable.json"), include_str!("demo/stable.json"))?;
+    std::fs::write(dir.join("thermostat.csv"), include_str!("demo/thermostat.csv"))?;
+    std::fs::write(dir.join("sensor.csv"), include_str!("demo/sensor.csv"))?;
+    let files = [
+        "thermostat-1.2.0.bin",
+        "thermostat-1.4.0.bin",
+        "thermostat-1.5.0.bin",
+        "thermostat-2.0.0.bin",
+        "thermostat-3.0.0.bin",
+        "sensor-7.1.0.2-rev-a.bin",
+        "sensor-7.2.bin",
+        "sensor-7.2-to-7.3.delta",
+        "ca.pem",
+        "logo.png",
+    ];
+    for (number, name) in (1u32..).zip(files) {
+        // Bytes that look like an image and differ from file to file.
+        let mut state = number.wrapping_mul(0x9E37_79B9);
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state as u8
+        })
+        .take(100_000)
+        .collect();
+        std::fs::write(firmware.join(name), bytes)?;
+    }
+    Ok(dir.join("fleet.toml"))
+}
+
+fn gateway_command(fleet: &Path, listen: &str) -> Result<Command, Failure> {
+    let gateway = std::env::current_exe()?.with_file_name("gateway");
+    let mut command = Command::new(gateway);
+    command.arg("--fleet").arg(fleet).args(["--listen", listen]);
+    Ok(command)
+}
+
+/// The gateway as a process of its own, its address, and its access log.
+struct Gateway {
+    process: Child,
+    address: String,
+    log: Receiver<String>,
+}
+
+impl Gateway {
+    fn start(fleet: &Path) -> Result<Self, Failure> {
+        let mut process =
+            gateway_command(fleet, "127.0.0.1:0")?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let out = process.stdout.take().ok_or("the gateway has no output")?;
+        let mut err = BufReader::new(process.stderr.take().ok_or("the gateway has no errors")?);
+        let (send, log) = channel();
+        std::thread::spawn(move || {
+            BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
+        });
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            if err.read_line(&mut line)? == 0 {
+                return Err("the gateway did not start; see above".into());
+            }
+            match line.trim().strip_prefix("listening on ") {
+                Some(address) => break address.to_owned(),
+                None => eprint!("{line}"),
+            }
+        };
+        std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::stderr()));
+        Ok(Self { process, address, log })
+    }
+
+    fn ask(&mut self, method: &str, target: &str, headers: &str) -> Result<Told, Failure> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "{method} {target} HTTP/1.1\r\nHost: gateway\r\n{headers}Connection: close\r\n\r\n")?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        let end =
+            bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("the answer has no end of headers")?;
+        let head = String::from_utf8(bytes[..end].to_vec())?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("the answer has no status")?;
+        Ok(Told { status, head, body: bytes[end + 4..].to_vec() })
+    }
+
+    /// The reason of the last answer, from the access log.
+    fn reason(&mut self) -> Result<String, Failure> {
+        let line: serde_json::Value = serde_json::from_str(&self.log.recv_timeout(Duration::from_secs(10))?)?;
+        Ok(line["answer"]["reason"].as_str().unwrap_or("malformed").to_owned())
+    }
+
+    /// What an ESP32 does: one HEAD, then steps of 32 KiB until the length is reached.
+    fn download(&mut self, firmware: &Path) -> Result<String, Failure> {
+        let target = "/deviceapi/update?k=thermo-demo-key&s=24:0A:C4:00:00:01&v=1.3.0";
+        let size = self.ask("HEAD", target, "")?.header("Content-Length").ok_or("HEAD gives no length")?.parse()?;
+        let mut image = Vec::new();
+        while image.len() < size {
+            let range = format!("Range: bytes={}-{}\r\n", image.len(), image.len() + CHUNK_BYTES - 1);
+            let told = self.ask("GET", target, &range)?;
+            if told.status != 206 || told.body.is_empty() {
+                return Err(format!("expected 206 at byte {}, was told {}", image.len(), told.status).into());
+            }
+            image.extend(told.body);
+        }
+        if image != std::fs::read(firmware.join("thermostat-1.4.0.bin"))? {
+            return Err("the image that was put together is another".into());
+        }
+        Ok(format!("{size} bytes put together, equal to the file"))
+    }
+
+    fn stop(mut self) -> Result<(), Failure> {
+        let stopped = Command::new("kill").arg(self.process.id().to_string()).status()?;
+        let ended = self.process.wait()?;
+        if stopped.success() && ended.success() {
+            Ok(())
+        } else {
+            Err(format!("the gateway did not stop well: {ended}").into())
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // After `stop` there is nothing to kill; after a failure there may be.
+        let _ = self.process.kill();
+    }
+}
+
+/// An answer as it stood on the wire.
+struct Told {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Told {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// What a reader of the table wants to see of the headers.
+    fn shown(&self) -> String {
+        let shown = ["X-Version", "Content-Length", "Content-Range", "Retry-After"];
+        let parts = shown.iter().filter_map(|name| Some(format!("{name}: {}", self.header(name)?)));
+        let parts = parts.filter(|part| part != "Content-Length: 0").collect::<Vec<_>>().join(", ");
+        if parts.is_empty() { parts } else { format!("  [{parts}]") }
+    }
+}

@@ -1,0 +1,245 @@
+//! A gateway that real devices can ask: the OTAdrive calls over HTTP/1, firmware streamed from disk, one fleet file.
+//!
+//! `cargo run --release --features fleet-file,wire --example gateway -- --fleet fleet.toml --listen 127.0.0.1:8080`
+//!
+//! Everything that decides or speaks the protocol is in the library; here is only what belongs to a host: sockets, files, the clock, limits, the log.
+//! `SIGHUP` reads the fleet file again; `SIGTERM` and `SIGINT` let running requests finish.
+
+use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
+use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use otagate::wire::{self, Body, FilePart, otadrive};
+use otagate::{Leases, MemoryStore, NoTrace, Timestamp, fleet_file};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type HttpResponse = Response<BoxBody<Bytes, std::io::Error>>;
+
+const CONNECTIONS_MAX: usize = 1_024;
+const CONNECTION_SECS_MAX: u64 = 1_800;
+const HEAD_SECS_MAX: u64 = 10;
+const HEAD_BYTES_MAX: usize = 16 * 1_024;
+const HEADERS_MAX: usize = 64;
+const STOP_SECS_MAX: u64 = 10;
+const LEASES_MAX: usize = 100_000;
+const CHUNK_BYTES: usize = 64 * 1_024;
+
+const HELP: &str = "\
+A gateway for the OTAdrive device protocol, deciding by otagate.
+
+Usage: gateway --fleet FILE [--listen ADDRESS]
+
+  --fleet FILE      the fleet file (TOML); read again on SIGHUP
+  --listen ADDRESS  where devices ask [default: 127.0.0.1:8080]; port 0 takes a free one
+
+One line of JSON per request goes to standard output. SIGTERM and SIGINT let running requests finish.";
+
+struct Gateway {
+    fleet_file: PathBuf,
+    firmware_dir: PathBuf,
+    store: MemoryStore,
+    leases: Leases,
+    /// Header names as they must be spelled on the wire; see `learn_spelling`.
+    spelling: http::Extensions,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let (mut fleet_file, mut listen) = (None, "127.0.0.1:8080".to_owned());
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value; see --help"));
+        match arg.as_str() {
+            "--fleet" => fleet_file = Some(PathBuf::from(value()?)),
+            "--listen" => listen = value()?,
+            "--help" | "-h" => return Ok(println!("{HELP}")),
+            other => return Err(format!("unknown argument `{other}`; see --help").into()),
+        }
+    }
+    let fleet_file = fleet_file.ok_or("--fleet is missing; see --help")?;
+    let loaded = fleet_file::load(&fleet_file, now())?;
+    loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+    let gateway = Arc::new(Gateway {
+        fleet_file,
+        firmware_dir: loaded.firmware_dir,
+        store: MemoryStore::new(loaded.fleet),
+        leases: Leases::new(LEASES_MAX),
+        spelling: learn_spelling().await?,
+    });
+    let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    eprintln!("listening on {}", listener.local_addr()?);
+    serve(gateway, listener).await
+}
+
+async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failure> {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEAD_SECS_MAX));
+    http.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).preserve_header_case(true).title_case_headers(true);
+    let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
+    let (room, graceful) = (Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX)), GracefulShutdown::new());
+    loop {
+        // While all places are taken, devices wait in the listener's queue.
+        let place = room.clone().acquire_owned().await?;
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                // Out of file descriptors, say: wait for some to be closed.
+                Err(error) => {
+                    eprintln!("cannot accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+            _ = hangup.recv() => {
+                reload(gateway.clone()).await;
+                continue;
+            }
+            _ = term.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+        };
+        let gateway = gateway.clone();
+        let service = service_fn(move |request| respond(gateway.clone(), request));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // What breaks a connection is the client's business; the answer was logged.
+            let _ = tokio::time::timeout(Duration::from_secs(CONNECTION_SECS_MAX), connection).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    let stopped = tokio::time::timeout(Duration::from_secs(STOP_SECS_MAX), graceful.shutdown()).await;
+    eprintln!("stopped{}", if stopped.is_err() { ", cutting what did not finish" } else { "" });
+    Ok(())
+}
+
+/// Reads the fleet file again. What is wrong with it is reported, and the fleet that is held goes on.
+async fn reload(gateway: Arc<Gateway>) {
+    let read = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
+        let held = gateway.store.read(Clone::clone);
+        let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
+        loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+        let revision = loaded.fleet.revision();
+        gateway.store.replace(loaded.fleet, false)?;
+        eprintln!("reloaded {} at revision {}", gateway.fleet_file.display(), revision.0);
+        Ok(())
+    });
+    match read.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => eprintln!("not reloaded, the fleet is as it was:\n{error}"),
+        Err(panic) => eprintln!("not reloaded, the fleet is as it was: {panic}"),
+    }
+}
+
+async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpResponse, Failure> {
+    let target = http.uri().path_and_query().map_or("", |target| target.as_str());
+    let header = |name: &str| http.headers().get(name).map(|value| value.as_bytes());
+    let parsed = otadrive::Request::parse(http.method().as_str(), target, header);
+    let (response, log) = match &parsed {
+        Err(malformed) => (malformed.response(), serde_json::json!({ "malformed": malformed.to_string() })),
+        Ok(request) => {
+            match otadrive::answer(&gateway.store, &gateway.leases, Default::default(), request, now(), &mut NoTrace) {
+                Ok((response, answered)) => (response, log_line(request, &answered)),
+                Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() })),
+            }
+        }
+    };
+    let (response, status) = match into_http(&gateway, response).await {
+        Ok(response) => response,
+        Err(error) => {
+            eprintln!("a firmware file cannot be read: {error}");
+            into_http(&gateway, unavailable()).await?
+        }
+    };
+    println!("{}", serde_json::json!({ "at": now().to_string(), "status": status, "answer": log }));
+    Ok(response)
+}
+
+/// The access log: JSON, so that nothing a device sends ends up unescaped. The key is not in it.
+fn log_line(request: &otadrive::Request, answered: &otadrive::Answered) -> serde_json::Value {
+    let ask = request.check_in();
+    let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned();
+    serde_json::json!({
+        "call": request.call(), "serial": shown(ask.serial), "version": shown(ask.version), "reason": answered.reason,
+        "revision": answered.revision, "leased": answered.leased, "registers": answered.registers,
+    })
+}
+
+fn unavailable() -> wire::Response {
+    wire::Response { status: 503, headers: vec![("Content-Length", "0".into())], body: Body::Empty }
+}
+
+async fn into_http(gateway: &Gateway, response: wire::Response) -> Result<(HttpResponse, u16), Failure> {
+    let mut http = Response::builder().status(response.status);
+    for (name, value) in response.headers {
+        http = http.header(name, value);
+    }
+    let body = match response.body {
+        Body::Empty => Either::Left(Full::default()),
+        Body::Text(text) => Either::Left(Full::from(text)),
+        Body::File(part) => Either::Right(stream(&gateway.firmware_dir, part).await?),
+    };
+    let body = match body {
+        Either::Left(full) => full.map_err(|never| match never {}).boxed(),
+        Either::Right(file) => file.boxed(),
+    };
+    let mut http = http.body(body)?;
+    *http.extensions_mut() = gateway.spelling.clone();
+    Ok((http, response.status))
+}
+
+/// Streams a part of a file. If the file is shorter than it was when it was digested, the connection is cut, so that no client takes it for whole.
+async fn stream(firmware_dir: &Path, part: FilePart) -> Result<Channel<Bytes, std::io::Error>, std::io::Error> {
+    let mut file = tokio::fs::File::open(firmware_dir.join(&part.locator)).await?;
+    file.seek(std::io::SeekFrom::Start(part.start)).await?;
+    let (mut sender, body) = Channel::new(1);
+    tokio::spawn(async move {
+        let mut left = part.len;
+        while left > 0 {
+            let mut chunk = vec![0; CHUNK_BYTES.min(usize::try_from(left).unwrap_or(CHUNK_BYTES))];
+            match file.read(&mut chunk).await {
+                Ok(read) if read > 0 => {
+                    chunk.truncate(read);
+                    left -= read as u64;
+                    if sender.send_data(chunk.into()).await.is_err() {
+                        return; // the client is gone
+                    }
+                }
+                Ok(_) => return sender.abort(std::io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => return sender.abort(error),
+            }
+        }
+    });
+    Ok(body)
+}
+
+/// Some clients compare header names byte for byte, and `x-MD5` is neither lower nor title case. hyper writes a name as it saw it in a message that it
+/// parsed, and keeps that in the message's extensions; so it is shown one message with the names as they must be, once, in memory.
+async fn learn_spelling() -> Result<http::Extensions, Failure> {
+    use tokio::io::AsyncWriteExt;
+    let (mut client, server) = tokio::io::duplex(1_024);
+    client.write_all(b"GET / HTTP/1.1\r\nContent-Length: 0\r\nX-Version: \r\nx-MD5: \r\nContent-Range: \r\nConnection: close\r\n\r\n").await?;
+    let (learnt, mut lesson) = tokio::sync::mpsc::channel(1);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let learnt = learnt.clone();
+        async move {
+            learnt.try_send(request.extensions().clone())?;
+            Ok::<_, Failure>(Response::new(Full::<Bytes>::default()))
+        }
+    });
+    hyper::server::conn::http1::Builder::new()
+        .preserve_header_case(true)
+        .serve_connection(TokioIo::new(server), service)
+        .await?;
+    Ok(lesson.recv().await.ok_or("hyper parsed no message")?)
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
