@@ -3,17 +3,12 @@
 //!
 //! `demo --serve` leaves the gateway running on 127.0.0.1:8080 instead.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+#[path = "demo/process.rs"]
+mod process;
 
-type Failure = Box<dyn std::error::Error>;
-
-const CHUNK_BYTES: usize = 32 * 1_024;
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+use process::{Failure, Gateway, Told, gateway_command, lay_out};
+use std::path::Path;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let outcome = match std::env::args().nth(1).as_deref() {
@@ -38,28 +33,39 @@ fn serve() -> Result<(), Failure> {
         fleet.display()
     );
     println!("edit the fleet file and `kill -HUP` the gateway to have it read again; ctrl-c stops");
-    let status = gateway_command(&fleet, "127.0.0.1:8080")?.status()?;
+    let status = gateway_command(&gateway_program()?, &fleet, "127.0.0.1:8080").status()?;
     if status.success() { Ok(()) } else { Err(format!("the gateway ended with {status}").into()) }
 }
 
+/// Below the build's folder, beside the examples.
+fn demo_dir() -> Result<std::path::PathBuf, Failure> {
+    Ok(std::env::current_exe()?.ancestors().nth(3).ok_or("the demo stands in no build folder")?.join("demo"))
+}
+
+fn gateway_program() -> Result<std::path::PathBuf, Failure> {
+    Ok(std::env::current_exe()?.with_file_name("gateway"))
+}
+
 fn run() -> Result<bool, Failure> {
-    let fleet = lay_out()?;
-    let mut gateway = Gateway::start(&fleet)?;
+    let fleet = lay_out(&demo_dir()?)?;
+    let mut gateway = Gateway::start(&gateway_program()?, &fleet)?;
     let firmware = fleet.with_file_name("firmware");
-    println!("{:<44} {:<42} {:<7} why", "who and what", "asked", "told");
+    println!("{:<44} {:<46} {:<7} why", "who and what", "asked", "told");
     let mut wrong = 0;
     for case in cases() {
         let told = gateway.ask(case.method, &case.target, case.headers)?;
         let why = gateway.reason()?;
         let faults = case.faults(&told, &why, &firmware)?;
         wrong += usize::from(!faults.is_empty());
-        let target = case.target.trim_start_matches("/deviceapi/");
-        let shown: String = format!("{} {target}", case.method).chars().take(42).collect();
-        println!("{:<44} {shown:<42} {:<7} {why}{}", case.who, told.status, told.shown());
+        let shown = case.shown();
+        println!("{:<44} {shown:<46} {:<7} {why}{}", case.who, told.status, told.shown());
         faults.iter().for_each(|fault| println!("    NOT AS EXPECTED: {fault}"));
     }
     let whole = gateway.download(&firmware)?;
-    println!("{:<44} {:<42} {:<7} {whole}", "a stable unit downloads in 32 KiB steps", "GET update?..., ranged", 206);
+    println!(
+        "{:<44} {:<46} {:<7} {whole}",
+        "a stable unit downloads in 32 KiB steps", "GET update s=24:0A:C4:00:00:01 v=1.3.0, ranged", 206
+    );
     gateway.stop()?;
     println!("{}", if wrong == 0 { "\nall as expected" } else { "\nsome answers were not as expected" });
     Ok(wrong == 0)
@@ -90,6 +96,16 @@ impl Case {
 
     fn body(self, body: &'static str) -> Self {
         Self { body: Some(body), ..self }
+    }
+
+    /// What was asked, without the key and the common path.
+    fn shown(&self) -> String {
+        let target = self.target.trim_start_matches("/deviceapi/");
+        let (call, query) = target.split_once('?').unwrap_or((target, ""));
+        let query = query.split('&').filter(|pair| {
+            !pair.is_empty() && !pair.starts_with("k=thermo-demo") && !pair.starts_with("k=sensor-demo")
+        });
+        format!("{} {call} {}", self.method, query.collect::<Vec<_>>().join(" "))
     }
 
     fn faults(&self, told: &Told, why: &str, firmware: &Path) -> Result<Vec<String>, Failure> {
@@ -193,161 +209,4 @@ fn cases() -> Vec<Case> {
         case("a parameter given twice", "/deviceapi/update?k=1&s=1&S=2&v=1", 400, "malformed"),
         case("a lone %", "/deviceapi/update?k=100%&s=1&v=1", 400, "malformed"),
     ]
-}
-
-/// Lays out the fleet with firmware files of its own under the build's folder, and gives the path of the fleet file.
-fn lay_out() -> Result<PathBuf, Failure> {
-    let dir = std::env::current_exe()?.ancestors().nth(3).ok_or("the demo stands in no build folder")?.join("demo");
-    let firmware = dir.join("firmware");
-    std::fs::create_dir_all(&firmware)?;
-    // A window that is shut for the next three days.
-    let days = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
-    let shut = format!("{} 12:00-12:30", DAYS[(days as usize + 3 + 3) % 7]);
-    let fleet = include_str!("demo/fleet.toml").replace("Mon 00:00-00:01", &shut);
-    std::fs::write(dir.join("fleet.toml"), fleet)?;
-    std::fs::write(dir.join("stable.json"), include_str!("demo/stable.json"))?;
-    std::fs::write(dir.join("thermostat.csv"), include_str!("demo/thermostat.csv"))?;
-    std::fs::write(dir.join("sensor.csv"), include_str!("demo/sensor.csv"))?;
-    let files = [
-        "thermostat-1.2.0.bin",
-        "thermostat-1.4.0.bin",
-        "thermostat-1.5.0.bin",
-        "thermostat-2.0.0.bin",
-        "thermostat-3.0.0.bin",
-        "sensor-7.1.0.2-rev-a.bin",
-        "sensor-7.2.bin",
-        "sensor-7.2-to-7.3.delta",
-        "ca.pem",
-        "logo.png",
-    ];
-    for (number, name) in (1u32..).zip(files) {
-        // Bytes that look like an image and differ from file to file.
-        let mut state = number.wrapping_mul(0x9E37_79B9);
-        let bytes: Vec<u8> = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state as u8
-        })
-        .take(100_000)
-        .collect();
-        std::fs::write(firmware.join(name), bytes)?;
-    }
-    Ok(dir.join("fleet.toml"))
-}
-
-fn gateway_command(fleet: &Path, listen: &str) -> Result<Command, Failure> {
-    let gateway = std::env::current_exe()?.with_file_name("gateway");
-    let mut command = Command::new(gateway);
-    command.arg("--fleet").arg(fleet).args(["--listen", listen]);
-    Ok(command)
-}
-
-/// The gateway as a process of its own, its address, and its access log.
-struct Gateway {
-    process: Child,
-    address: String,
-    log: Receiver<String>,
-}
-
-impl Gateway {
-    fn start(fleet: &Path) -> Result<Self, Failure> {
-        let mut process =
-            gateway_command(fleet, "127.0.0.1:0")?.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let out = process.stdout.take().ok_or("the gateway has no output")?;
-        let mut err = BufReader::new(process.stderr.take().ok_or("the gateway has no errors")?);
-        let (send, log) = channel();
-        std::thread::spawn(move || {
-            BufReader::new(out).lines().map_while(Result::ok).try_for_each(|line| send.send(line))
-        });
-        let mut line = String::new();
-        let address = loop {
-            line.clear();
-            if err.read_line(&mut line)? == 0 {
-                return Err("the gateway did not start; see above".into());
-            }
-            match line.trim().strip_prefix("listening on ") {
-                Some(address) => break address.to_owned(),
-                None => eprint!("{line}"),
-            }
-        };
-        std::thread::spawn(move || std::io::copy(&mut err, &mut std::io::stderr()));
-        Ok(Self { process, address, log })
-    }
-
-    fn ask(&mut self, method: &str, target: &str, headers: &str) -> Result<Told, Failure> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "{method} {target} HTTP/1.1\r\nHost: gateway\r\n{headers}Connection: close\r\n\r\n")?;
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        let end =
-            bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("the answer has no end of headers")?;
-        let head = String::from_utf8(bytes[..end].to_vec())?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("the answer has no status")?;
-        Ok(Told { status, head, body: bytes[end + 4..].to_vec() })
-    }
-
-    /// The reason of the last answer, from the access log.
-    fn reason(&mut self) -> Result<String, Failure> {
-        let line: serde_json::Value = serde_json::from_str(&self.log.recv_timeout(Duration::from_secs(10))?)?;
-        Ok(line["answer"]["reason"].as_str().unwrap_or("malformed").to_owned())
-    }
-
-    /// What an ESP32 does: one HEAD, then steps of 32 KiB until the length is reached.
-    fn download(&mut self, firmware: &Path) -> Result<String, Failure> {
-        let target = "/deviceapi/update?k=thermo-demo-key&s=24:0A:C4:00:00:01&v=1.3.0";
-        let size = self.ask("HEAD", target, "")?.header("Content-Length").ok_or("HEAD gives no length")?.parse()?;
-        let mut image = Vec::new();
-        while image.len() < size {
-            let range = format!("Range: bytes={}-{}\r\n", image.len(), image.len() + CHUNK_BYTES - 1);
-            let told = self.ask("GET", target, &range)?;
-            if told.status != 206 || told.body.is_empty() {
-                return Err(format!("expected 206 at byte {}, was told {}", image.len(), told.status).into());
-            }
-            image.extend(told.body);
-        }
-        if image != std::fs::read(firmware.join("thermostat-1.4.0.bin"))? {
-            return Err("the image that was put together is another".into());
-        }
-        Ok(format!("{size} bytes put together, equal to the file"))
-    }
-
-    fn stop(mut self) -> Result<(), Failure> {
-        let stopped = Command::new("kill").arg(self.process.id().to_string()).status()?;
-        let ended = self.process.wait()?;
-        if stopped.success() && ended.success() {
-            Ok(())
-        } else {
-            Err(format!("the gateway did not stop well: {ended}").into())
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // After `stop` there is nothing to kill; after a failure there may be.
-        let _ = self.process.kill();
-    }
-}
-
-/// An answer as it stood on the wire.
-struct Told {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Told {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-    }
-
-    /// What a reader of the table wants to see of the headers.
-    fn shown(&self) -> String {
-        let shown = ["X-Version", "Content-Length", "Content-Range", "Retry-After"];
-        let parts = shown.iter().filter_map(|name| Some(format!("{name}: {}", self.header(name)?)));
-        let parts = parts.filter(|part| part != "Content-Length: 0").collect::<Vec<_>>().join(", ");
-        if parts.is_empty() { parts } else { format!("  [{parts}]") }
-    }
 }

@@ -69,7 +69,8 @@ fn decide_allocates_nothing_for_any_verdict() {
             *seen.entry(reason.name()).or_default() += 1;
         }
     }
-    let missed: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).filter(|name| !seen.contains_key(name)).collect();
+    let missed: Vec<_> =
+        Reason::ALL.iter().map(|reason| reason.name()).filter(|name| !seen.contains_key(name)).collect();
     assert!(missed.is_empty(), "never met: {missed:?}");
 }
 

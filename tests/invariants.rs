@@ -40,10 +40,18 @@ fn forbid(folders: &[&str], words: &[&str], why: &str) -> Vec<String> {
 #[test]
 fn the_core_does_no_io_reads_no_clock_takes_no_lock_and_has_no_unsafe() {
     let core = ["src/decide", "src/fleet"];
-    let mut faults = forbid(&core, &["std::fs", "std::net", "std::io", "std::env", "std::process", "println!", "eprintln!"], "no I/O");
+    let mut faults = forbid(
+        &core,
+        &["std::fs", "std::net", "std::io", "std::env", "std::process", "println!", "eprintln!"],
+        "no I/O",
+    );
     faults.extend(forbid(&core, &["std::time", "Instant", "SystemTime"], "no clock"));
     faults.extend(forbid(&core, &["rand::", "RandomState", "HashMap", "HashSet", "getrandom"], "no random source"));
-    faults.extend(forbid(&core, &["Mutex", "RwLock", "parking_lot", "Atomic", "Condvar", "thread", "LazyLock", "OnceLock"], "no lock, no global"));
+    faults.extend(forbid(
+        &core,
+        &["Mutex", "RwLock", "parking_lot", "Atomic", "Condvar", "thread", "LazyLock", "OnceLock"],
+        "no lock, no global",
+    ));
     faults.extend(forbid(&core, &["static ", "static mut", "unsafe"], "no global, no unsafe"));
     faults.extend(forbid(&core, &["async ", ".await"], "the core waits for nobody"));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -84,7 +92,8 @@ fn unsafe_stands_nowhere_in_the_crate() {
 #[test]
 fn the_map_in_architecture_is_true() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let mapped: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains(' ')).collect();
+    let mapped: Vec<&str> =
+        text.split('`').skip(1).step_by(2).filter(|word| word.contains('/') && !word.contains(' ')).collect();
     for path in mapped.iter().filter(|path| !path.contains('*') && !path.starts_with("target/")) {
         let path = path.split('#').next().unwrap();
         assert!(root().join(path).exists(), "ARCHITECTURE.md names `{path}`, which does not exist");

@@ -106,7 +106,8 @@ impl AsyncSubject for InTime {
 
     async fn change(&self, store: &Later, changes: &[Change], _: &Fleet) -> Result<Changed, String> {
         let (store, changes) = (store.0.clone(), changes.to_vec());
-        let written = tokio::task::spawn_blocking(move || store.apply(&changes).map_err(|problems| problems.to_string()));
+        let written =
+            tokio::task::spawn_blocking(move || store.apply(&changes).map_err(|problems| problems.to_string()));
         written.await.map_err(|error| error.to_string())?.map(|_| Changed::Done)
     }
 }
@@ -127,7 +128,11 @@ fn what_cannot_be_asked_is_said() {
             let gap = |entry: &otagate::ProductEntry| {
                 entry.devices().any(|device| entry.group(device.group().as_str()).is_none())
             };
-            if fleet.products().any(gap) { Err("foreign key violated".into()) } else { Ok(MemoryStore::new(fleet.clone())) }
+            if fleet.products().any(gap) {
+                Err("foreign key violated".into())
+            } else {
+                Ok(MemoryStore::new(fleet.clone()))
+            }
         }
     }
     let report = contract::check(&ReadOnly).unwrap();
@@ -208,29 +213,51 @@ impl Store for Faulty {
     }
 
     fn register(&self, product: &ProductId, serial: &CanonicalSerial, at: Timestamp) -> Result<Registered, Nul> {
-        let known = |fleet: &Fleet| fleet.product(product.as_str()).and_then(|entry| entry.device(serial.as_str())).is_some();
+        let known =
+            |fleet: &Fleet| fleet.product(product.as_str()).and_then(|entry| entry.device(serial.as_str())).is_some();
         let put = |state, group: &str| {
-            let device = DeviceSpec { serial: serial.to_string(), state, group: group.into(), entered_at: at, ..DeviceSpec::default() };
+            let device = DeviceSpec {
+                serial: serial.to_string(),
+                state,
+                group: group.into(),
+                entered_at: at,
+                ..DeviceSpec::default()
+            };
             let put = Change::PutDevice { product: product.clone(), device };
             if self.memory.apply(&[put]).is_ok() { Registered::New } else { Registered::Refused }
         };
-        let new = |max: &dyn Fn(&otagate::ProductEntry) -> bool| self.memory.read(|fleet| fleet.product(product.as_str()).is_some_and(max));
+        let new = |max: &dyn Fn(&otagate::ProductEntry) -> bool| {
+            self.memory.read(|fleet| fleet.product(product.as_str()).is_some_and(max))
+        };
         let Ok(told) = (match self.fault {
             _ if self.memory.read(known) && self.fault != Planted::RegistersAgain => Ok(Registered::Known),
             Planted::RegistersAgain => Ok(put(DeviceState::New, "lobby")),
-            Planted::IgnoresLimit if new(&|entry| entry.product().spec().register_on_first_contact) => Ok(put(DeviceState::New, "lobby")),
+            Planted::IgnoresLimit if new(&|entry| entry.product().spec().register_on_first_contact) => {
+                Ok(put(DeviceState::New, "lobby"))
+            }
             Planted::RacesPastLimit => {
-                let room = new(&|entry| entry.product().spec().register_on_first_contact && entry.new_devices() < entry.product().new_devices_max() as usize);
+                let room = new(&|entry| {
+                    entry.product().spec().register_on_first_contact
+                        && entry.new_devices() < entry.product().new_devices_max() as usize
+                });
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 Ok(if room { put(DeviceState::New, "lobby") } else { Registered::Refused })
             }
-            Planted::CountsAllDevices if new(&|entry| entry.devices().len() >= entry.product().new_devices_max() as usize) => Ok(Registered::Refused),
-            Planted::RegistersAnywhere if new(&|entry| !entry.product().spec().register_on_first_contact) => Ok(put(DeviceState::New, "lobby")),
-            Planted::RegistersVerified | Planted::RegistersInto => self.memory.register(product, serial, at).map(|told| match (told, self.fault) {
-                (Registered::New, Planted::RegistersVerified) => put(DeviceState::Verified, "lobby"),
-                (Registered::New, _) => put(DeviceState::New, "default"),
-                _ => told,
-            }),
+            Planted::CountsAllDevices
+                if new(&|entry| entry.devices().len() >= entry.product().new_devices_max() as usize) =>
+            {
+                Ok(Registered::Refused)
+            }
+            Planted::RegistersAnywhere if new(&|entry| !entry.product().spec().register_on_first_contact) => {
+                Ok(put(DeviceState::New, "lobby"))
+            }
+            Planted::RegistersVerified | Planted::RegistersInto => {
+                self.memory.register(product, serial, at).map(|told| match (told, self.fault) {
+                    (Registered::New, Planted::RegistersVerified) => put(DeviceState::Verified, "lobby"),
+                    (Registered::New, _) => put(DeviceState::New, "default"),
+                    _ => told,
+                })
+            }
             _ => self.memory.register(product, serial, at),
         });
         Ok(told)
@@ -248,24 +275,39 @@ impl FaultyView<'_> {
 
     fn find_device(&self, product: &ProductId, serial: &str) -> Option<Device> {
         let find = |serial: &str| {
-            let look = |view: &MemoryView<'_>| { let Ok(found) = view.device(product, serial); found.map(|held| Device::clone(&held)) };
+            let look = |view: &MemoryView<'_>| {
+                let Ok(found) = view.device(product, serial);
+                found.map(|held| Device::clone(&held))
+            };
             match &self.view {
                 Some(view) => look(view),
-                None => { let Ok(view) = self.store.memory.view(); look(&view) }
+                None => {
+                    let Ok(view) = self.store.memory.view();
+                    look(&view)
+                }
             }
         };
-        let any = |right: &dyn Fn(&Product, &Device) -> bool| self.fleet(|fleet| {
-            let mut all = fleet.products().flat_map(|entry| entry.devices().map(move |device| (entry.product(), device)));
-            all.find(|(product, device)| right(product, device)).map(|(_, device)| device.clone())
-        });
+        let any = |right: &dyn Fn(&Product, &Device) -> bool| {
+            self.fleet(|fleet| {
+                let mut all =
+                    fleet.products().flat_map(|entry| entry.devices().map(move |device| (entry.product(), device)));
+                all.find(|(product, device)| right(product, device)).map(|(_, device)| device.clone())
+            })
+        };
         match self.store.fault {
             // The last product's, since the first may be the right one.
             Planted::IgnoresProduct => find(serial).and_then(|found| {
-                self.fleet(|fleet| fleet.products().filter_map(|entry| entry.device(serial)).last().cloned()).or(Some(found))
+                self.fleet(|fleet| fleet.products().filter_map(|entry| entry.device(serial)).last().cloned())
+                    .or(Some(found))
             }),
             Planted::FindsAnybody => find(serial).or_else(|| any(&|_, _| serial.contains('%'))),
-            Planted::IgnoresCase => any(&|of, device| of.id() == product && device.serial().to_lowercase() == serial.to_lowercase() && device.serial() != "A4CF12340001")
-                .filter(|_| serial != "a4cf12340001" && serial != "A4CF12340001").or_else(|| find(serial)),
+            Planted::IgnoresCase => any(&|of, device| {
+                of.id() == product
+                    && device.serial().to_lowercase() == serial.to_lowercase()
+                    && device.serial() != "A4CF12340001"
+            })
+            .filter(|_| serial != "a4cf12340001" && serial != "A4CF12340001")
+            .or_else(|| find(serial)),
             Planted::CutsBlanks => find(serial.trim_end()).or_else(|| find(serial)),
             _ => find(serial),
         }
@@ -290,7 +332,9 @@ impl View for FaultyView<'_> {
     fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, Nul> {
         let found = self.fleet(|fleet| fleet.product_of_key(key).map(|entry| entry.product().clone()));
         if self.has(Planted::FindsAnotherProduct) && found.is_some() {
-            return Ok(self.fleet(|fleet| fleet.products().last().map(|entry| entry.product().clone())).map(Held::from));
+            return Ok(self
+                .fleet(|fleet| fleet.products().last().map(|entry| entry.product().clone()))
+                .map(Held::from));
         }
         let changed = |product: Product, change: &dyn Fn(&mut ProductSpec)| {
             let mut spec = product.spec();
@@ -299,8 +343,12 @@ impl View for FaultyView<'_> {
         };
         Ok(found
             .map(|product| match self.store.fault {
-                Planted::ForgetsRevocation => changed(product, &|spec| spec.keys.iter_mut().for_each(|key| key.revoked = false)),
-                Planted::ForgetsPlaceholders if product.id().as_str() == "open" => changed(product, &|spec| spec.placeholders.clear()),
+                Planted::ForgetsRevocation => {
+                    changed(product, &|spec| spec.keys.iter_mut().for_each(|key| key.revoked = false))
+                }
+                Planted::ForgetsPlaceholders if product.id().as_str() == "open" => {
+                    changed(product, &|spec| spec.placeholders.clear())
+                }
                 _ => product,
             })
             .map(Held::from))
@@ -318,7 +366,9 @@ impl View for FaultyView<'_> {
             spec.build(&rules.unwrap()).unwrap()
         };
         let device = match self.store.fault {
-            Planted::UnblocksAll if product.as_str() == "thermostat" => changed(&|spec| spec.state = DeviceState::Verified),
+            Planted::UnblocksAll if product.as_str() == "thermostat" => {
+                changed(&|spec| spec.state = DeviceState::Verified)
+            }
             Planted::ForgetsPin if product.as_str() == "thermostat" => changed(&|spec| spec.pin = None),
             Planted::CutsTime if product.as_str() == "numbers" => {
                 changed(&|spec| spec.entered_at = Timestamp::from_millis(spec.entered_at.millis() / 1_000 * 1_000))
@@ -329,7 +379,9 @@ impl View for FaultyView<'_> {
     }
 
     fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, Nul> {
-        let name = match self.fleet(|fleet| fleet.product(product.id().as_str()).and_then(|entry| entry.group(device.group().as_str())).is_some()) {
+        let name = match self.fleet(|fleet| {
+            fleet.product(product.id().as_str()).and_then(|entry| entry.group(device.group().as_str())).is_some()
+        }) {
             false if self.has(Planted::FallsBackToDefaultGroup) => product.default_group().as_str(),
             _ => device.group().as_str(),
         };
@@ -354,14 +406,25 @@ impl View for FaultyView<'_> {
                 group.resources = group.resources.filter(|list| !list.is_empty());
             }
             Planted::CutsThreshold => {
-                let opened = group.rollout.iter_mut().flat_map(|rollout| &mut rollout.waves).filter_map(|wave| wave.opened.as_mut());
-                opened.for_each(|opened| opened.threshold = opened.threshold.map(|threshold| threshold.min(i64::MAX as u64)));
+                let opened = group
+                    .rollout
+                    .iter_mut()
+                    .flat_map(|rollout| &mut rollout.waves)
+                    .filter_map(|wave| wave.opened.as_mut());
+                opened.for_each(|opened| {
+                    opened.threshold = opened.threshold.map(|threshold| threshold.min(i64::MAX as u64))
+                });
             }
             Planted::LosesDeny => firmware.iter_mut().for_each(|firmware| firmware.denied = false),
             Planted::LosesStones => firmware.retain(|firmware| !firmware.stone),
-            Planted::LosesPinned => firmware.retain(|firmware| device.pin().is_none_or(|pin| !pin.text().ends_with(&firmware.version))),
+            Planted::LosesPinned => {
+                firmware.retain(|firmware| device.pin().is_none_or(|pin| !pin.text().ends_with(&firmware.version)))
+            }
             Planted::LosesHardware if rich => {
-                firmware.iter_mut().flat_map(|one| &mut one.artifacts).for_each(|artifact| artifact.hardware.truncate(1));
+                firmware
+                    .iter_mut()
+                    .flat_map(|one| &mut one.artifacts)
+                    .for_each(|artifact| artifact.hardware.truncate(1));
             }
             Planted::InventsClaim => standing.claim_expires_at = Some(Timestamp::from_millis(i64::MAX)),
             Planted::FallsBackToBaseline => {
@@ -405,10 +468,7 @@ impl Subject for Planted {
 fn the_suite_names_the_promise_that_is_broken() {
     use Planted as P;
     use Promise::*;
-    let rows: &[(P, &[Promise])] = &[
-        (P::OpensNothing, &[Opens]),
-        (P::FindsAnotherProduct, &[KeyFindsItsProduct]),
-    ];
+    let rows: &[(P, &[Promise])] = &[(P::OpensNothing, &[Opens]), (P::FindsAnotherProduct, &[KeyFindsItsProduct])];
     for (fault, broken) in rows {
         let found = contract::check(fault).expect_err(&format!("{fault:?} was not found"));
         let named: Vec<_> = found.breaches.iter().map(|breach| breach.promise).collect();

@@ -53,9 +53,13 @@ struct Assembly {
 impl Assembly {
     fn of(name: &str, flags: &str) -> Self {
         let text = std::fs::read_to_string(compile(name, flags)).unwrap();
-        let instructions = || text.lines().filter(|line| line.starts_with('\t') && !line.starts_with("\t.")).map(str::trim);
-        let symbols = instructions().flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || "_.$".contains(c))));
-        let functions = symbols.filter(|word| word.starts_with("_ZN") || word.starts_with("_R") || word.starts_with("mem") || word.starts_with("__"));
+        let instructions =
+            || text.lines().filter(|line| line.starts_with('\t') && !line.starts_with("\t.")).map(str::trim);
+        let symbols =
+            instructions().flat_map(|line| line.split(|c: char| !(c.is_ascii_alphanumeric() || "_.$".contains(c))));
+        let functions = symbols.filter(|word| {
+            word.starts_with("_ZN") || word.starts_with("_R") || word.starts_with("mem") || word.starts_with("__")
+        });
         let unhashed = functions.map(|name| name.rfind("17h").map_or(name, |hash| &name[..hash]).to_owned());
         Self { instructions: instructions().count(), callees: unhashed.filter(|name| name != "memcpy").collect() }
     }

@@ -124,7 +124,8 @@ fn whole_answers_are_those_of_the_file() {
             };
             let ask = CheckIn { key: &key, serial: &serial, version: &version, hardware: &hardware, digest, want };
             let now = Timestamp::from_millis(case["now"].as_i64().unwrap());
-            let answer = store::answer(&store, &ask, now, &mut NoTrace, |decision| serde_json::to_value(decision).unwrap());
+            let answer =
+                store::answer(&store, &ask, now, &mut NoTrace, |decision| serde_json::to_value(decision).unwrap());
             let answer = answer.unwrap();
             assert_eq!(answer, case["answer"], "{case}");
             reasons.insert(answer["reason"].as_str().unwrap().to_owned());
@@ -132,7 +133,8 @@ fn whole_answers_are_those_of_the_file() {
         }
     }
     // Without a ledger in the file, nobody holds a claim or a penalty.
-    let expected: Vec<_> = Reason::ALL.iter().map(|reason| reason.name()).filter(|name| !["penalty"].contains(name)).collect();
+    let expected: Vec<_> =
+        Reason::ALL.iter().map(|reason| reason.name()).filter(|name| !["penalty"].contains(name)).collect();
     assert!(cases >= 400 && expected.iter().all(|name| reasons.contains(*name)), "{cases} cases, {reasons:?}");
 }
 
@@ -178,17 +180,25 @@ fn drawn() -> String {
     for (index, (fleet, cases)) in fleets.iter().enumerate() {
         let cases: Vec<_> = cases.iter().map(Value::to_string).collect();
         text += if index == 0 { "" } else { ",\n" };
-        text += &format!("{{\"fleet\": {},\n\"cases\": [\n{}\n]}}", serde_json::to_string(fleet).unwrap(), cases.join(",\n"));
+        text += &format!(
+            "{{\"fleet\": {},\n\"cases\": [\n{}\n]}}",
+            serde_json::to_string(fleet).unwrap(),
+            cases.join(",\n")
+        );
     }
     text + "\n]}\n"
 }
 
 fn case(ask: &world::Ask, answer: Value) -> Value {
     let mut case = json!({ "now": ask.now, "want": translate::check_in(ask).want.name(), "answer": answer });
-    for (name, bytes) in [("key", &ask.key), ("serial", &ask.serial), ("version", &ask.version), ("hardware", &ask.hardware)] {
+    for (name, bytes) in
+        [("key", &ask.key), ("serial", &ask.serial), ("version", &ask.version), ("hardware", &ask.hardware)]
+    {
         match std::str::from_utf8(bytes) {
             Ok(text) => case[name] = json!(text),
-            Err(_) => case[format!("{name}_hex")] = json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+            Err(_) => {
+                case[format!("{name}_hex")] = json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+            }
         }
     }
     if let Some((kind, hex)) = &ask.digest {

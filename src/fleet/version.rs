@@ -199,24 +199,18 @@ impl VersionRulesSpec {
     /// Checks the rules.
     ///
     /// # Errors
-    /// More than [`VERSION_PREFIXES_MAX`] prefixes; an empty, blank or control-carrying one.
+    /// More than [`VERSION_PREFIXES_MAX`] prefixes; one that is blank or has a control character.
     pub fn build(self) -> Result<VersionRules, Problems> {
         let mut problems = Problems::default();
         if self.prefixes.len() > VERSION_PREFIXES_MAX {
             problems.add("prefixes", format!("are more than {VERSION_PREFIXES_MAX}"));
         }
+        // Blanks around a prefix say nothing: the version is trimmed before and after it is stripped.
+        let trimmed = |prefix: &'_ String| prefix.trim_matches([' ', '\t']).to_ascii_lowercase();
         for (index, prefix) in self.prefixes.iter().enumerate() {
-            let place = format!("prefixes[{index}]");
-            problems.check_one(&place, check_text(prefix, VERSION_BYTES_MAX));
-            if trim(prefix.as_bytes()).len() != prefix.len() {
-                problems.add(
-                    place,
-                    "has blanks around it, which a version has not when prefixes are stripped: remove them",
-                );
-            }
+            problems.check_one(&format!("prefixes[{index}]"), check_text(&trimmed(prefix), VERSION_BYTES_MAX));
         }
-        let mut prefixes: Vec<Box<[u8]>> =
-            self.prefixes.iter().map(|prefix| prefix.to_ascii_lowercase().into_bytes().into()).collect();
+        let mut prefixes: Vec<Box<[u8]>> = self.prefixes.iter().map(|prefix| trimmed(prefix).into_bytes().into()).collect();
         prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
         problems.finish(Some(VersionRules { spec: self, prefixes }))
     }

@@ -22,6 +22,9 @@ use std::path::Path;
 /// The longest file of devices, in bytes.
 pub const DEVICES_BYTES_MAX: u64 = 4 << 30;
 
+/// When a device entered its group, where nobody says: before every rollout.
+const UNSAID: Timestamp = Timestamp::from_millis(0);
+
 /// The columns, in the order of [`Column`].
 const COLUMNS: [&str; 8] = ["serial", "state", "group", "entered_at", "pin", "cap", "version", "hardware"];
 
@@ -44,11 +47,12 @@ pub(super) struct DeviceFindings {
     pub(super) lints: FileProblems,
 }
 
-/// Reads the devices into `entry`. What `previous` knows of a device and its row does not say is kept.
+/// Reads the devices into `entry`. What `previous` knows of a device and its row does not say is kept; who is new to a group there entered it `now`.
 pub(super) fn read_devices(
     path: &Path,
     entry: &mut ProductEntry,
     previous: Option<&ProductEntry>,
+    now: Timestamp,
 ) -> io::Result<DeviceFindings> {
     let bytes = read_bytes(path, DEVICES_BYTES_MAX)?;
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
@@ -66,8 +70,11 @@ pub(super) fn read_devices(
     while rows.read_byte_record(&mut record)? {
         let start = offset(&record);
         if record.len() != columns.count {
-            let message =
-                format!("the row has {} cells, and the header {}: quote a cell with a comma", record.len(), columns.count);
+            let message = format!(
+                "the row has {} cells, and the header {}: quote a cell with a comma",
+                record.len(),
+                columns.count
+            );
             faults.add(start, record.len().min(columns.count).saturating_sub(1), message);
             sound = false;
             continue;
@@ -96,7 +103,7 @@ pub(super) fn read_devices(
     groups.lint(path, bytes, &columns, &mut findings.lints);
     if sound {
         if let Some(previous) = previous {
-            keep_what_is_known(&mut devices, previous);
+            keep_what_is_known(&mut devices, previous, now);
         }
         entry.fill_devices(devices);
     }
@@ -114,21 +121,32 @@ fn sort_by_serial(devices: &mut [Device]) {
     devices.sort_by(|a, b| a.serial().cmp(b.serial()));
 }
 
-/// What was known of a device and its row does not say: when it entered its group, its version, its hardware. Both lists are in the order of
+/// What was known of a device and its row does not say: when it entered its group (R4), its version, its hardware. Both lists are in the order of
 /// serials, so one walk over both finds every pair.
-fn keep_what_is_known(devices: &mut [Device], previous: &ProductEntry) {
+fn keep_what_is_known(devices: &mut [Device], previous: &ProductEntry, now: Timestamp) {
     let mut known = previous.devices().peekable();
     for device in devices {
         while known.next_if(|known| known.serial() < device.serial()).is_some() {}
-        let Some(known) = known.next_if(|known| known.serial() == device.serial()) else { continue };
-        if device.entered_at == Timestamp::default() && device.group == *known.group() {
-            device.entered_at = known.entered_at();
+        let is_unsaid = device.entered_at == UNSAID;
+        let Some(known) = known.next_if(|known| known.serial() == device.serial()) else {
+            if is_unsaid {
+                device.entered_at = now;
+            }
+            continue;
+        };
+        let mut moved = known.clone();
+        moved.enter(device.group.clone(), now);
+        if is_unsaid {
+            device.entered_at = moved.entered_at();
         }
         if device.version.is_none() {
-            device.version = known.version().map(Box::from);
+            device.version = moved.version;
         }
-        if let (None, Some(hardware)) = (device.hardware(), known.hardware()) {
-            device.change_rare(|rare| rare.hardware = Some(hardware.into()));
+        if let Some(known) = moved.rare {
+            device.change_rare(|rare| {
+                rare.hardware = rare.hardware.take().or(known.hardware);
+                rare.earlier_groups = known.earlier_groups;
+            });
         }
     }
 }
@@ -234,10 +252,8 @@ fn read_row(
     let entered_at = row.text(Column::EnteredAt, faults).and_then(|text| {
         let moment = Timestamp::parse(text);
         if moment.is_none() {
-            let message = format!(
-                "`{}` is no moment: write one like 2026-11-01T08:00:00Z, always with its offset",
-                shown(text)
-            );
+            let message =
+                format!("`{}` is no moment: write one like 2026-11-01T08:00:00Z, always with its offset", shown(text));
             faults.push((Column::EnteredAt, message));
         }
         moment
@@ -263,7 +279,7 @@ fn read_row(
     let (version, hardware) = (name(Column::Version), name(Column::Hardware));
 
     let (serial, group) = (serial.ok()?, group.ok()?);
-    let mut device = Device::registered(product, &serial, entered_at.unwrap_or_default());
+    let mut device = Device::registered(product, &serial, entered_at.unwrap_or(UNSAID));
     device.state = state;
     device.group = group;
     device.version = version;
@@ -348,7 +364,10 @@ impl Groups {
             lints.add(
                 path,
                 at.at(start),
-                format!("{} device {rows} group `{}`, which does not exist: they are answered 404", known.rows, known.id),
+                format!(
+                    "{} device {rows} group `{}`, which does not exist: they are answered 404",
+                    known.rows, known.id
+                ),
             );
         }
     }
@@ -440,8 +459,8 @@ mod tests {
     fn a_cell_is_found_behind_quotes_and_blank_lines() {
         let bytes = b"a,b\r\n\r\n\"x,\"\"\ny\",z\n\"open";
         assert_eq!(cell_start(bytes, 4, 0), (7, true));
-        assert_eq!(cell_start(bytes, 4, 1), (17, true));
-        assert_eq!(cell_start(bytes, 18, 0), (19, false));
+        assert_eq!(cell_start(bytes, 4, 1), (16, true));
+        assert_eq!(cell_start(bytes, 17, 0), (18, false));
         // Fewer cells than asked for: the last one.
         assert_eq!(cell_start(bytes, 0, 9), (2, true));
     }

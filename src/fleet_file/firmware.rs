@@ -106,9 +106,5 @@ fn read_base(table: &mut Section<'_>, folder: &mut Folder, found: &mut Found) ->
 }
 
 fn read_digests(table: &mut Section<'_>, found: &mut Found) -> Digests {
-    Digests {
-        blake3: table.hex("blake3", found),
-        sha256: table.hex("sha256", found),
-        md5: table.hex("md5", found),
-    }
+    Digests { blake3: table.hex("blake3", found), sha256: table.hex("sha256", found), md5: table.hex("md5", found) }
 }

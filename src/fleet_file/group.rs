@@ -45,7 +45,7 @@ pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mu
         window,
         // Needs a ledger, which a file is not.
         downloads_max: None,
-        rollout: rollout.flatten(),
+        rollout,
         aborted,
     };
     GroupLines { spec, span, waves }
@@ -85,8 +85,7 @@ fn read_aborted(mut table: Section<'_>, found: &mut Found) -> Option<AbortedSpec
     Some(AbortedSpec { target: target?.value, fate: fate? })
 }
 
-/// `None` where what it moves the group to cannot be told: everything else in it is read all the same.
-fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) -> (Option<RolloutSpec>, Vec<OpenLine>) {
+fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) -> (RolloutSpec, Vec<OpenLine>) {
     table.require("id", "it is part of every rank, and what R7 freezes hangs on it", found);
     let id = table.text("id", found).map(|text| text.value).unwrap_or_default();
     let target = read_target(&mut table, folder, found);
@@ -100,21 +99,21 @@ fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) 
     let sections = table.tables("waves", "waves", "a wave", found).unwrap_or_default();
     let (waves, lines): (Vec<_>, Vec<_>) = sections.into_iter().map(|wave| read_wave(wave, found)).unzip();
     table.finish(found);
-    // A wave without a size would make nonsense of the sizes around it.
-    let waves: Option<Vec<Wave>> = waves.into_iter().collect();
-    let spec = target.zip(waves).map(|(target, waves)| RolloutSpec {
+    let spec = RolloutSpec {
         id,
         salt,
-        target,
+        // Where it cannot be told, something that says nothing: the mistake is noted, and the rest is checked all the same.
+        target: target.unwrap_or(TargetSpec::Resources(Vec::new())),
         state,
         started_at,
-        waves,
+        // A wave without a size would make nonsense of the sizes behind it.
+        waves: waves.into_iter().map_while(|wave| wave).collect(),
         late,
         admission: Admission::Rank,
         first,
         excluded,
         progress: None,
-    });
+    };
     (spec, lines)
 }
 
@@ -216,7 +215,10 @@ fn read_share(table: &mut Section<'_>, key: &'static str, found: &mut Found) -> 
     let text = table.text(key, found)?;
     let share = share_bps(&text.value);
     if share.is_none() {
-        let message = format!("`{key}` must be a share such as \"95 %\" with at most two decimals, and is `{}`", shown(&text.value));
+        let message = format!(
+            "`{key}` must be a share such as \"95 %\" with at most two decimals, and is `{}`",
+            shown(&text.value)
+        );
         found.add(text.span, message);
     }
     share

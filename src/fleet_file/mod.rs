@@ -1,4 +1,174 @@
-//! A fleet from files. (documentation follows)
+//! A fleet from files: products, groups, firmware and assignments in TOML, devices in CSV beside it, firmware in a folder.
+//!
+//! ```text
+//!   fleet.toml ──▶ tables, each value with its place ──▶ specifications ──▶ their own checks ──▶ Fleet ──▶ lint
+//!     ├─ thermostat.csv   devices, a million rows in seconds             │       every problem led back to
+//!     ├─ stable.json      configs                                        └─────▶ file, line and column
+//!     └─ firmware/        artifacts and resources, digested in one pass
+//! ```
+//!
+//! [`load`] reads it all, whole or not at all; [`load_over`] does so after an edit and keeps what a rollout has frozen. What is wrong is reported at
+//! once, each with file, line and column; a mistake is reported where it was made, and not again for all that follows from it. What is legal but surely
+//! not meant comes apart from that, in [`Loaded::lints`].
+//!
+//! What a file leaves out: a cap on concurrent downloads and first-come admission, which need a ledger (R5); and what happens while a fleet runs, such
+//! as a gate that opened a wave, which a host keeps itself.
+//!
+//! # Example
+//!
+//! `fleet.toml`:
+//!
+//! ```toml
+#![doc = include_str!("example/fleet.toml")]
+//! ```
+//!
+//! `thermostat.csv`:
+//!
+//! ```csv
+#![doc = include_str!("example/thermostat.csv")]
+//! ```
+//!
+//! ```
+//! use otagate::{Timestamp, fleet_file};
+//! use std::path::Path;
+//!
+//! let now = Timestamp::parse("2026-11-02T06:00:00Z").unwrap();
+//! let loaded = fleet_file::load(Path::new("src/fleet_file/example/fleet.toml"), now)?;
+//!
+//! let thermostat = loaded.fleet.product("thermostat").unwrap();
+//! assert_eq!(thermostat.devices().len(), 6);
+//! assert_eq!(loaded.files.len(), 4);
+//! // The first wave was opened by a census: the device that is always first, and one of the other two that can be given 2.2.0.
+//! assert_eq!((loaded.counted[0].census.counted, loaded.counted[0].census.eligible), (2, 3));
+//! assert!(loaded.lints.is_empty());
+//! # Ok::<(), fleet_file::LoadError>(())
+//! ```
+//!
+//! # The format
+//!
+//! Times are TOML date-times with an offset (`2026-11-01T08:00:00Z`); one without is refused. Shares are texts of at most two decimals (`"12.5 %"`).
+//! Unknown keys are refused. Columns in messages count characters from 1.
+//!
+//! Paths: `firmware_dir` may lead anywhere and is relative to the fleet file. Every other path is relative to its folder and cannot leave it: no
+//! absolute path, no `..`.
+//!
+//! | the file | type | default | means |
+//! |---|---|---|---|
+//! | `revision` | number | counted on | which state this is (L2); stated, it must be above the one held, unless nothing changed |
+//! | `firmware_dir` | path | `"firmware"` | the folder of artifacts and resources |
+//! | `[[product]]` | tables | at least one | below |
+//!
+//! | `[[product]]` | type | default | means |
+//! |---|---|---|---|
+//! | `id` | text | needed | its name; part of every rank (R2) |
+//! | `serials` | `"opaque"`, `"opaque-nocase"`, `"mac"`, `"hex"`, `"decimal"` | `"opaque"` | how serials are spelled (S1) |
+//! | `placeholders` | texts | none | serials that are none (question 2) |
+//! | `versions` | table | all defaults | how versions are compared, below |
+//! | `already_there` | `"either"`, `"version"`, `"digest"` | `"either"` | how it is known that a device has a firmware (W6) |
+//! | `register_on_first_contact` | flag | `false` | unknown devices become `new` ones (question 3) |
+//! | `new_devices_max` | number | 1000 | how many of them |
+//! | `default_group` | text | `"default"` | the group of devices that nobody placed |
+//! | `retry_spread_secs` | number | 600 | over how long `retry_after` is spread (R12) |
+//! | `poll_interval_secs` | number | unknown | how often its devices ask (R12) |
+//! | `devices` | path | no devices | the CSV file of its devices, beside the fleet file |
+//! | `[[product.key]]` | tables | none | API keys |
+//! | `[[product.firmware]]` | tables | none | firmware |
+//! | `[[product.group]]` | tables | none | groups |
+//!
+//! | `versions` | type | default | means |
+//! |---|---|---|---|
+//! | `scheme` | `"exact"`, `"semver"`, `"dotted"` | `"exact"` | the scheme (W1) |
+//! | `prefixes` | texts | none | what is stripped before comparing (W1) |
+//! | `build_metadata` | `"ignored"`, `"counts-for-equality"` | `"ignored"` | semver build metadata (W2) |
+//! | `empty` | `"lowest"`, `"hold"` | `"lowest"` | a device without a version (W4) |
+//! | `unreadable` | `"held"`, `"lowest"` | `"held"` | a device whose version does not parse (W5) |
+//!
+//! | `[[product.key]]` | type | default | means |
+//! |---|---|---|---|
+//! | `key_blake3` | 64 hex digits | one of the two | the BLAKE3 of the secret: `printf %s SECRET \| b3sum` |
+//! | `key` | text | one of the two | the secret itself, hashed at once and held nowhere |
+//! | `not_before`, `not_after` | time | none | when it is valid, the end excluded (question 1) |
+//! | `revoked` | flag | `false` | revoked for good |
+//!
+//! | `[[product.firmware]]` | type | default | means |
+//! |---|---|---|---|
+//! | `version` | text | needed | its version |
+//! | `from` | text | none | the lowest version that can be taken to it (question 10) |
+//! | `stone` | flag | `false` | devices may be taken through it (question 10) |
+//! | `denied` | flag | `false` | it is served to nobody (R10) |
+//! | `[[product.firmware.artifact]]` | tables | at least one | its files |
+//!
+//! | `[[product.firmware.artifact]]` | type | default | means |
+//! |---|---|---|---|
+//! | `file` | path | this or the next three | a file in the firmware folder; its size and digests are computed, its path is its locator |
+//! | `locator` | text | | where the host finds it otherwise |
+//! | `size_bytes` | number | | its size |
+//! | `blake3`, `sha256`, `md5` | hex | | its digests; `blake3` is needed, the others make legacy devices happy (W6) |
+//! | `hardware` | texts | fits all | the hardware it fits, byte for byte (question 7) |
+//! | `delta_from` | text | a full image | the version a delta applies to (question 12) |
+//! | `base_file` | path | none | the image a delta applies to, in the firmware folder, for its digests |
+//! | `base` | table of `blake3`, `sha256`, `md5` | none | or those digests |
+//!
+//! | `[[product.group]]` | type | default | means |
+//! |---|---|---|---|
+//! | `id` | text | needed | its name |
+//! | `firmware` | text | none | its baseline (question 6) |
+//! | `policy` | `"any-difference"`, `"forward-only"` | `"any-difference"` | whether an older firmware is served (W3) |
+//! | `cap` | text | none | the highest version its devices are given (question 6) |
+//! | `window` | texts | always | when they are served, in UTC: `"Mon-Fri 22:00-04:00"` (R12) |
+//! | `config` | path | none | a JSON file beside the fleet file |
+//! | `resources` | tables | nothing | each a `name`, and a `file` or what stands for one, as in an artifact |
+//! | `aborted` | table of `target`, `fate` | none | the last abort; `fate` is `"leave"` or `"downgrade"` (R10) |
+//! | `[product.group.rollout]` | table | none | its rollout |
+//!
+//! | `[product.group.rollout]` | type | default | means |
+//! |---|---|---|---|
+//! | `id` | text | needed | its name, and the salt of its ranks (R2) |
+//! | `target` | text | one of the three | the firmware it moves the group to |
+//! | `target_config` | path | | or the config, a JSON file |
+//! | `target_resources` | tables | | or the resources |
+//! | `state` | `"draft"`, `"running"`, `"paused"`, `"cut"`, `"completed"`, `"aborted"` | `"draft"` | where it stands (R7); `cut` is paused with live claims cut |
+//! | `why` | text | none | why it is paused |
+//! | `salt` | text | the id | another salt (R2) |
+//! | `started_at` | time | needed but for a draft | when it started (R4) |
+//! | `late` | `"open"`, `"tail"` | `"open"` | late joiners (R4) |
+//! | `first`, `excluded` | texts | none | serials that are always first, and that never take part (R6) |
+//! | `waves` | tables | at least one | its waves, in order |
+//!
+//! | `waves` | type | default | means |
+//! |---|---|---|---|
+//! | `size` | number, share or `"all"` | needed | how many devices are in, all waves before counted in (R1) |
+//! | `open` | flag | `false` | it is open; its threshold is what was frozen before, `threshold`, or a census at this load (R3) |
+//! | `threshold` | number or text | none | the threshold that was frozen, to keep it over a restart: [`CountedWave`] says the line |
+//! | `opened_at` | time | this load | when it was opened |
+//! | `opens_at` | time | none | its gate (R8): not before this time |
+//! | `min_finished` | number | none | after so many devices finished |
+//! | `success_share` | share | none | and that share of them well |
+//! | `soak_secs` | number | none | for so long |
+//!
+//! Devices are rows of CSV. The first line names the columns, in any order:
+//!
+//! | column | default | means |
+//! |---|---|---|
+//! | `serial` | needed | its serial, in any spelling of the product's scheme |
+//! | `state` | `verified` | `new`, `verified`, `blocked`, `disabled` or `quota` (question 4) |
+//! | `group` | the default group | its group; one that does not exist is legal and linted |
+//! | `entered_at` | before every rollout | when it entered its group, RFC 3339 with an offset (R4) |
+//! | `pin` | none | the firmware it is pinned to |
+//! | `cap` | none | the highest version it is given |
+//! | `version`, `hardware` | unknown | what it said last, for the census (R3) |
+//!
+//! # A rollout, edit by edit
+//!
+//! Write it as a draft; set `state` and `started_at` to start it; set `open = true` wave by wave. To complete it, give the group the target as its
+//! `firmware` and take the rollout out; to abort it, take it out and say `aborted = { target = ..., fate = ... }`. [`load_over`] refuses what would
+//! pull the rollout from under devices that act on it: another target under the same id (R7), or a rollout that is gone without either.
+//!
+//! An open wave is frozen at its first load, and [`load_over`] keeps it. A process that starts again has only the file: write the line of
+//! [`Loaded::counted`] into it, or save the fleet elsewhere and load over it.
+//!
+//! `entered_at`, where a row leaves it empty: on [`load`], and on a reload where the product was not held before, before every rollout; on a reload, the
+//! time that is held for the group, and for a device that is new to it the time of the reload.
 
 mod devices;
 mod digest;
@@ -17,7 +187,7 @@ pub use folder::FirmwareFile;
 pub use opening::CountedWave;
 pub use problem::{FileProblem, FileProblems, LoadError, PROBLEMS_MAX};
 
-use crate::{Fleet, Problem, Problems, ProductEntry, ProductFleetSpec, ProductSpec, Revision, Rollout, Timestamp};
+use crate::{Fleet, Problem, Problems, ProductEntry, ProductFleetSpec, ProductSpec, Revision, Timestamp};
 use folder::Folder;
 use found::Found;
 use opening::{Pending, check_reload, open_waves, settle};
@@ -94,7 +264,8 @@ fn read(path: &Path, previous: Option<&Fleet>, now: Timestamp) -> Result<Loaded,
     let products: Vec<_> = products.into_iter().map(|table| read_product(table, &mut folder, &mut found)).collect();
     root.finish(&mut found);
 
-    let mut whole = Whole { previous, now, found, fleet: Fleet::default(), lints: FileProblems::default(), counted: vec![] };
+    let mut whole =
+        Whole { previous, now, found, fleet: Fleet::default(), lints: FileProblems::default(), counted: vec![] };
     let mut elsewhere = std::mem::take(&mut folder.problems);
     for lines in products {
         elsewhere.extend(whole.add(lines));
@@ -137,7 +308,7 @@ impl Whole<'_> {
         let before = self.found.count();
         let Some((mut entry, complete)) = self.build(&lines) else { return problems };
         if let Some(devices) = &lines.devices {
-            match devices::read_devices(&devices.value, &mut entry, previous) {
+            match devices::read_devices(&devices.value, &mut entry, previous, self.now) {
                 Ok(findings) => {
                     problems = findings.problems;
                     self.lints.extend(findings.lints);
@@ -182,39 +353,38 @@ impl Whole<'_> {
         pending
     }
 
-    /// The product without its devices; where something is wrong with it, as much of it as its devices can be checked by.
-    fn build(&mut self, lines: &ProductLines) -> Option<(ProductEntry, bool)> {
+    /// The product without its devices, and whether it is all there; where something is wrong with it, as much as its devices can be checked by.
+    fn build(&mut self, mut lines: ProductLines) -> Option<(ProductEntry, bool)> {
+        let mut complete = true;
+        if let Err(problems) = lines.spec.product.build() {
+            self.found.take_over(&lines.place, problems.list());
+            lines.spec.product = stand_in(&lines.spec.product)?;
+            complete = false;
+        }
         let problems = match lines.spec.build() {
-            Ok(entry) => return Some((entry, true)),
+            Ok(entry) => return Some((entry, complete)),
             Err(problems) => problems,
         };
-        let (same, others): (Vec<_>, Vec<_>) =
-            problems.list().iter().cloned().partition(|problem| problem.place == "firmware");
-        let mut noted = Problems::default();
-        others.into_iter().for_each(|Problem { place, message }| noted.add(place, message));
-        self.found.take_over(&lines.place, &noted);
-        let stand_in = stand_in(&lines.spec.product)?;
-        if let Ok(product) = stand_in.build() {
-            let before = self.found.count();
-            note_same_versions(lines, product.versions(), &mut self.found);
-            if self.found.count() == before {
-                let mut noted = Problems::default();
-                same.into_iter().for_each(|Problem { place, message }| noted.add(place, message));
-                self.found.take_over(&lines.place, &noted);
-            }
+        // The catalogue says which versions are the same, and not where they stand.
+        let of_catalogue = |problem: &&Problem| problem.place == "firmware";
+        let (catalogue, others): (Vec<_>, Vec<_>) = problems.list().iter().partition(of_catalogue);
+        self.found.take_over(&lines.place, others);
+        let before = self.found.count();
+        if let Ok(product) = lines.spec.product.build() {
+            note_same_versions(&lines, product.versions(), &mut self.found);
         }
-        let is_sound = |part: &str, index: usize| {
-            let place = format!("{part}[{index}]");
+        if self.found.count() == before {
+            self.found.take_over(&lines.place, catalogue);
+        }
+        // Devices hang on the product and on its groups alone.
+        let is_sound = |(index, _): &(usize, GroupSpec)| {
+            let place = format!("groups[{index}]");
             !problems.list().iter().any(|problem| problem.place.starts_with(&place))
         };
-        let groups = (0..).zip(&lines.spec.groups).filter(|(index, _)| is_sound("groups", *index));
-        let salvaged = ProductFleetSpec {
-            product: stand_in.clone(),
-            groups: groups.map(|(_, group)| group.clone()).collect(),
-            ..ProductFleetSpec::default()
-        };
-        let entry = salvaged.build().or_else(|_| ProductFleetSpec { product: stand_in, ..Default::default() }.build());
-        entry.ok().map(|entry| (entry, false))
+        let ProductFleetSpec { product, groups, .. } = lines.spec;
+        let groups = groups.into_iter().enumerate().filter(is_sound).map(|(_, group)| group).collect();
+        let salvaged = ProductFleetSpec { product, groups, ..ProductFleetSpec::default() };
+        salvaged.build().ok().map(|entry| (entry, false))
     }
 
     fn check_reload(&mut self, lines: &ProductLines, previous: &ProductEntry, entry: &ProductEntry) {
@@ -245,15 +415,16 @@ impl Whole<'_> {
         let held = self.previous.map(Fleet::revision);
         let next = Revision(held.map_or(1, |Revision(held)| held.saturating_add(1)));
         let Some(stated) = stated else { return next };
-        let same = |previous: &&Fleet| {
-            previous.revision().0 == stated.value
-                && previous.products().eq(self.fleet.products())
-        };
+        let same =
+            |previous: &&Fleet| previous.revision().0 == stated.value && previous.products().eq(self.fleet.products());
         match held {
             Some(Revision(held)) if stated.value <= held && !self.previous.as_ref().is_some_and(same) => {
                 self.found.add(
                     stated.span,
-                    format!("`revision` {} is not above {held}, which is held: raise it, or leave it out (L2)", stated.value),
+                    format!(
+                        "`revision` {} is not above {held}, which is held: raise it, or leave it out (L2)",
+                        stated.value
+                    ),
                 );
                 next
             }
@@ -282,7 +453,8 @@ fn stand_in(product: &ProductSpec) -> Option<ProductSpec> {
 fn keep_new_devices(entry: &mut ProductEntry, previous: &ProductEntry) {
     let product = entry.product().clone();
     for device in previous.devices().filter(|device| device.state() == crate::DeviceState::New) {
-        let taken = product.read_serial(device.serial().as_bytes()).map(|serial| entry.device(serial.as_str()).is_some());
+        let taken =
+            product.read_serial(device.serial().as_bytes()).map(|serial| entry.device(serial.as_str()).is_some());
         // Built again, since the product's rules may be others now; who cannot be named under them is a stranger again.
         if let (Ok(false), Ok(device)) = (taken, device.spec().build(&product)) {
             let _ = entry.add_device(device, None);
@@ -294,7 +466,9 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FLEET_FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FLEET_FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it is longer than {FLEET_FILE_BYTES_MAX} bytes: put devices in CSV beside it")));
+        return Err(io::Error::other(format!(
+            "it is longer than {FLEET_FILE_BYTES_MAX} bytes: put devices in CSV beside it"
+        )));
     }
     Ok(bytes)
 }

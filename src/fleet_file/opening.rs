@@ -206,7 +206,8 @@ fn is_over_in(rollout: &Rollout, new: &Group) -> bool {
 
 /// R10: `leave` holds until the group's baseline changes, and a file that still says it would bring it back at every load.
 fn check_left(old: &Group, new: &Group, mut problems: Problems) -> Result<(), Problems> {
-    let still = old.aborted.as_ref().filter(|over| over.fate == crate::Fate::Leave && new.aborted.as_ref() == Some(over));
+    let still =
+        old.aborted.as_ref().filter(|over| over.fate == crate::Fate::Leave && new.aborted.as_ref() == Some(over));
     if still.is_some() && old.firmware() != new.firmware() {
         problems.add("aborted", "is over, since the group's `firmware` has changed (R10): leave it out");
     }

@@ -109,7 +109,9 @@ fn read_key(mut table: Section<'_>, found: &mut Found) -> ApiKey {
     }
     let key = ApiKey {
         // One that could not be read stands for a hash of its own: two of them are not the same key.
-        hash: stated.or(hashed).unwrap_or_else(|| KeyHash(crate::Hex(*blake3::hash(table.place.as_bytes()).as_bytes()))),
+        hash: stated
+            .or(hashed)
+            .unwrap_or_else(|| KeyHash(crate::Hex(*blake3::hash(table.place.as_bytes()).as_bytes()))),
         revoked: table.flag("revoked", found).unwrap_or_default(),
         not_before: table.moment("not_before", found),
         not_after: table.moment("not_after", found),

@@ -144,9 +144,7 @@ impl<'t> Section<'t> {
             DeValue::String(text) if Timestamp::parse(text).is_some() => {
                 Err(format!("`{key}` must be a date and time, and is a text: leave out the quotes"))
             }
-            other => {
-                Err(format!("`{key}` must be a date and time such as 2026-11-01T08:00:00Z, and is {}", a(other)))
-            }
+            other => Err(format!("`{key}` must be a date and time such as 2026-11-01T08:00:00Z, and is {}", a(other))),
         };
         moment.map_err(|message| found.add(value.span(), message)).ok()
     }

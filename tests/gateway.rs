@@ -1,0 +1,282 @@
+//! The gateway, asked over real sockets: the bytes that an OTAdrive client parses, downloads that survive a pause, and what strangers send.
+#![cfg(all(feature = "fleet-file", feature = "wire"))]
+
+#[path = "../examples/demo/process.rs"]
+mod process;
+
+use process::{Gateway, lay_out};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const CHUNK_BYTES: usize = 32 * 1_024;
+
+/// `cargo test` builds the examples beside the tests.
+fn program() -> PathBuf {
+    let program = std::env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/gateway");
+    assert!(program.exists(), "the gateway is not built: cargo build --all-features --examples");
+    program
+}
+
+struct Running {
+    gateway: Option<Gateway>,
+    dir: PathBuf,
+    fleet: PathBuf,
+}
+
+impl Running {
+    fn start(test: &str) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gateway-{test}-{}", std::process::id()));
+        let fleet = lay_out(&dir).unwrap();
+        Self { gateway: Some(Gateway::start(&program(), &fleet).unwrap()), dir, fleet }
+    }
+
+    fn gateway(&mut self) -> &mut Gateway {
+        self.gateway.as_mut().unwrap()
+    }
+
+    /// Edits the fleet file as an operator would, and has it read again.
+    fn edit(&mut self, from: &str, to: &str) -> String {
+        let text = std::fs::read_to_string(&self.fleet).unwrap();
+        assert!(text.contains(from), "the fleet has no `{from}`");
+        std::fs::write(&self.fleet, text.replacen(from, to, 1)).unwrap();
+        self.gateway().signal("HUP").unwrap();
+        self.gateway().wait_for("reloaded ").unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.gateway.take());
+        // A folder that cannot be removed is no fault of what was tested.
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn update(serial: &str, version: &str) -> String {
+    format!("/deviceapi/update?k=thermo-demo-key&s={serial}&v={version}")
+}
+
+const STABLE: &str = "24:0A:C4:00:00:01";
+
+/// The units of the canary group by rank: the first three are in its open wave.
+fn canary() -> Vec<String> {
+    let mut serials: Vec<_> = (1..=8).map(|unit| format!("a4cf125e{unit:04x}")).collect();
+    serials.sort_by_key(|serial| otagate::rank("r7", "thermostat", serial));
+    serials
+}
+
+/// A client of the field looks for `x-MD5` and `Content-Length` byte for byte, and takes the status from `HTTP/1.1 `; a server that spells names its own way is to it one
+/// that sent none.
+#[test]
+fn the_status_line_and_header_names_are_spelled_as_clients_compare_them() {
+    let mut running = Running::start("spelling");
+    let md5 = running.gateway().ask("HEAD", &update(STABLE, "1.3.0"), "").unwrap().header("x-MD5").unwrap().to_owned();
+    let image = std::fs::read(running.dir.join("firmware/thermostat-1.4.0.bin")).unwrap();
+    assert_eq!(md5, format!("{:x}", Md5(&image)), "the MD5 is that of the whole image, in lower case");
+    let canary = canary();
+    for (method, target, headers, expected) in [
+        (
+            "GET",
+            update(STABLE, "1.3.0"),
+            "Range: bytes=0-15\r\n",
+            format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Type: application/octet-stream\r\nContent-Length: 16\r\nX-Version: 1.4.0\r\nx-MD5: {md5}\r\nAccept-Ranges: bytes\r\nContent-Range: bytes 0-15/100000\r\n"
+            ),
+        ),
+        (
+            "HEAD",
+            update(STABLE, "1.3.0"),
+            "",
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 100000\r\nX-Version: 1.4.0\r\nx-MD5: {md5}\r\nAccept-Ranges: bytes\r\n"
+            ),
+        ),
+        // One byte past the end is asked by clients of ESP-IDF: the range is clamped.
+        (
+            "GET",
+            update(STABLE, "1.3.0"),
+            "Range: bytes=99999-100000\r\n",
+            format!(
+                "HTTP/1.1 206 Partial Content\r\nContent-Type: application/octet-stream\r\nContent-Length: 1\r\nX-Version: 1.4.0\r\nx-MD5: {md5}\r\nAccept-Ranges: bytes\r\nContent-Range: bytes 99999-99999/100000\r\n"
+            ),
+        ),
+        ("GET", update(STABLE, "1.4.0"), "", "HTTP/1.1 304 Not Modified\r\nX-Version: 1.4.0\r\n".to_owned()),
+        // The target of the rollout is withheld, so what the device reads is the version that it has.
+        ("GET", update(&canary[7], "1.4.0"), "", "HTTP/1.1 304 Not Modified\r\nX-Version: 1.4.0\r\nRetry-After: 3600\r\n".to_owned()),
+        ("GET", update("24:0A:C4:00:00:07", "1.3.0"), "", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n".to_owned()),
+        ("GET", update("24:0A:C4:00:00:02", "1.3.0"), "", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n".to_owned()),
+        ("GET", "/deviceapi/update?k=guess&s=1&v=".to_owned(), "", "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n".to_owned()),
+    ] {
+        let told = running.gateway().ask(method, &target, headers).unwrap();
+        let head = format!("{}\r\n", told.head);
+        let dated = head.strip_prefix(&expected).unwrap_or_else(|| panic!("{method} {target}\nexpected\n{expected}\ngot\n{head}"));
+        let rest: Vec<_> = dated.lines().map(|line| line.split(':').next().unwrap().to_ascii_lowercase()).collect();
+        assert!(rest.iter().all(|name| ["connection", "date"].contains(&name.as_str())), "nothing else is sent: {dated}");
+    }
+}
+
+/// A release engineer paused a rollout, and devices that were in the middle of a download flashed half of one image and half of another.
+#[test]
+fn a_ranged_download_survives_a_pause_and_a_new_baseline() {
+    let mut running = Running::start("pause");
+    let first = canary()[0].clone();
+    let image = std::fs::read(running.dir.join("firmware/thermostat-2.0.0.bin")).unwrap();
+    let target = update(&first, "1.4.0");
+    let head = running.gateway().ask("HEAD", &target, "").unwrap();
+    assert_eq!((head.status, head.header("X-Version")), (200, Some("2.0.0")));
+
+    let mut got = Vec::new();
+    let mut step = |running: &mut Running| {
+        let range = format!("Range: bytes={}-{}\r\n", got.len(), got.len() + CHUNK_BYTES - 1);
+        let told = running.gateway().ask("GET", &target, &range).unwrap();
+        assert_eq!((told.status, told.header("X-Version")), (206, Some("2.0.0")), "at byte {}", got.len());
+        got.extend(told.body);
+        got.len()
+    };
+    step(&mut running);
+    running.edit("target = \"2.0.0\"\nstate = \"running\"", "target = \"2.0.0\"\nstate = \"paused\"");
+    step(&mut running);
+    running.edit("id = \"canary\"\nfirmware = \"1.4.0\"", "id = \"canary\"\nfirmware = \"1.2.0\"");
+    step(&mut running);
+    assert_eq!(step(&mut running), image.len());
+    assert_eq!(got, image);
+
+    // Who had no offer gets none now, and the pause is real.
+    let other = running.gateway().ask("GET", &update(&canary()[1], "1.4.0"), "").unwrap();
+    assert_ne!(other.header("X-Version"), Some("2.0.0"));
+    // The brake that works at once is the deny flag.
+    let second = update(&first, "1.3.9");
+    assert_ne!(running.gateway().ask("HEAD", &second, "").unwrap().header("X-Version"), Some("2.0.0"), "another reported version is another offer");
+    running.edit("version = \"2.0.0\"\nfrom", "version = \"2.0.0\"\ndenied = true\nfrom");
+    let denied = running.gateway().ask("GET", &target, "Range: bytes=0-15\r\n").unwrap();
+    assert_ne!(denied.header("X-Version"), Some("2.0.0"), "a denied firmware is served to nobody, leased or not");
+}
+
+/// Reloading a fleet file must not reshuffle who is in an open wave, nor forget who registered.
+#[test]
+fn a_reload_keeps_open_waves_and_registered_devices() {
+    let mut running = Running::start("reload");
+    let served = |running: &mut Running| -> Vec<bool> {
+        let asks = canary();
+        asks.iter().map(|serial| running.gateway().ask("HEAD", &update(serial, "1.4.0"), "").unwrap().status == 200).collect()
+    };
+    let unknown = "/deviceapi/alive?k=thermo-demo-key&s=7C:9E:BD:00:00:09&v=";
+    assert_eq!(running.gateway().ask("POST", unknown, "Content-Length: 0\r\n").unwrap().status, 401);
+    assert_eq!(running.gateway().reason().unwrap(), "device-unknown");
+    assert_eq!(running.gateway().ask("GET", unknown, "").unwrap().status, 401);
+    assert_eq!(running.gateway().reason().unwrap(), "device-new");
+
+    let before = served(&mut running);
+    assert_eq!(before, [true, true, true, false, false, false, false, false]);
+    // Two members of the wave leave: a census taken anew would let two others in.
+    let csv = running.dir.join("thermostat.csv");
+    let colons = |serial: &str| serial.to_uppercase().as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap()).collect::<Vec<_>>().join(":");
+    let text = std::fs::read_to_string(&csv).unwrap();
+    let text = canary()[..2].iter().fold(text, |text, gone| text.replace(&format!("{},verified,canary", colons(gone)), &format!("{},verified,stable", colons(gone))));
+    std::fs::write(&csv, text).unwrap();
+    running.edit("# the boot", "# the old boot").is_empty();
+    while running.gateway().log_line().unwrap().contains("alive") {}
+    assert_eq!(served(&mut running)[2..], before[2..], "the threshold is frozen");
+    let again = running.gateway().ask("GET", unknown, "").unwrap();
+    assert_eq!(again.status, 401);
+    loop {
+        let line = running.gateway().log_line().unwrap();
+        if line.contains("\"alive\"") {
+            assert!(line.contains("device-new"), "it is remembered: {line}");
+            break;
+        }
+    }
+}
+
+/// A fleet file with a mistake in it, read again at night, must not stop the gateway.
+#[test]
+fn a_broken_fleet_file_leaves_the_fleet_as_it_was() {
+    let mut running = Running::start("broken");
+    let text = std::fs::read_to_string(&running.fleet).unwrap();
+    std::fs::write(&running.fleet, text.replace("version = \"2.0.0\"", "version = \"two\"")).unwrap();
+    running.gateway().signal("HUP").unwrap();
+    running.gateway().wait_for("not reloaded").unwrap();
+    assert_eq!(running.gateway().ask("GET", &update(STABLE, "1.4.0"), "").unwrap().status, 304);
+}
+
+#[test]
+fn what_strangers_send_is_answered_with_4xx_and_logged_escaped() {
+    let mut running = Running::start("hostile");
+    let line = |target: &[u8]| [b"GET /deviceapi/update?", target, b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat();
+    let status = |bytes: &[u8]| std::str::from_utf8(bytes.get(9..12).unwrap_or_default()).unwrap_or_default().to_owned();
+    for (what, request) in [
+        ("a parameter twice", line(b"k=a&s=1&s=2&v=")),
+        ("a parameter twice, in two cases", line(b"k=a&s=1&S=2&v=")),
+        ("a lone %", line(b"k=100%&s=1&v=")),
+        ("no serial", line(b"k=a&v=")),
+        ("NUL, decoded", line(b"k=thermo-demo-key&s=%00&v=%00")),
+        ("CR LF, decoded", line(b"k=thermo-demo-key&s=a%0d%0aX-Evil:%201&v=1%0d%0aX-Evil:%201")),
+        ("invalid UTF-8, decoded", line(b"k=%ff&s=%ff&v=%ff")),
+        ("invalid UTF-8, raw", line(b"k=\xff&s=\xff&v=\xff")),
+        ("NUL, raw", line(b"k=\x00&s=1&v=")),
+        ("an escape sequence", line(b"k=thermo-demo-key&s=%1b[31mred&v=%1b[0m")),
+        ("a key of 8 KiB", line(&[b"k=".as_slice(), &vec![b'a'; 8 << 10], b"&s=1&v="].concat())),
+        ("a key of 1 MiB", line(&[b"k=".as_slice(), &vec![b'a'; 1 << 20], b"&s=1&v="].concat())),
+        ("a thousand headers", [b"GET / HTTP/1.1\r\n".as_slice(), &b"a: b\r\n".repeat(1_000), b"\r\n"].concat()),
+        ("no HTTP at all", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec()),
+        ("a path outside", b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec()),
+        ("another method", b"DELETE /deviceapi/update?k=a&s=1&v= HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_vec()),
+    ] {
+        // A server may cut the connection before it has read a megabyte: then there is no answer to read, and that is one too.
+        let answer = running.gateway().raw(&request).unwrap_or_default();
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        assert!(answer.is_empty() && request.len() > 100_000 || status(&answer).starts_with('4'), "{what}: {text}");
+        assert!(!text.contains("X-Evil"), "{what}: {text}");
+    }
+    // It is still there, and the log has one line of JSON a request with nothing unescaped in it.
+    assert_eq!(running.gateway().ask("GET", &update(STABLE, "1.4.0"), "").unwrap().status, 304);
+    loop {
+        let line = running.gateway().log_line().unwrap();
+        assert!(line.bytes().all(|byte| (b' '..0x7f).contains(&byte) || byte >= 0x80), "unescaped: {line:?}");
+        assert!(!line.contains("thermo-demo-key"), "a key is in the log: {line}");
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        if line["status"] == 304 {
+            break;
+        }
+    }
+}
+
+/// A device that opens a connection and says nothing must not hold a place for ever.
+#[test]
+fn a_silent_connection_is_closed() {
+    let mut running = Running::start("silent");
+    let mut silent = TcpStream::connect(&running.gateway().address).unwrap();
+    silent.write_all(b"GET /deviceapi/up").unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).expect("the gateway closes it by itself");
+}
+
+#[test]
+fn a_stop_lets_a_running_download_finish() {
+    let mut running = Running::start("stop");
+    let mut stream = TcpStream::connect(&running.gateway().address).unwrap();
+    write!(stream, "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", update(STABLE, "1.3.0")).unwrap();
+    let mut first = [0; 1_024];
+    stream.read_exact(&mut first).unwrap();
+    let gateway = running.gateway.take().unwrap();
+    gateway.signal("TERM").unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    let whole = [first.as_slice(), &rest].concat();
+    let body = whole.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(whole.len() - body, 100_000);
+    gateway.stop().unwrap();
+}
+
+/// The digest by the crate that the fleet file uses, formatted.
+struct Md5<'b>(&'b [u8]);
+
+impl std::fmt::LowerHex for Md5<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use md5::Digest;
+        md5::Md5::digest(self.0).iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
