@@ -9,7 +9,8 @@ fn rules(scheme: VersionScheme, prefixes: &[&str]) -> VersionRules {
 }
 
 fn real() -> Vec<&'static str> {
-    let lines = include_str!("vectors/real_versions.txt").lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>();
+    let lines =
+        include_str!("vectors/real_versions.txt").lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>();
     assert!(lines.len() >= 300, "{}", lines.len());
     lines
 }
@@ -47,14 +48,21 @@ fn serve_and_report_back(scheme: VersionScheme, prefixes: &[&str], version: &str
             product,
             firmware: vec![FirmwareSpec { version: version.into(), artifacts: vec![artifact], ..Default::default() }],
             groups: vec![GroupSpec { id: "g".into(), firmware: Some(version.into()), ..Default::default() }],
-            devices: vec![DeviceSpec { serial: "s".into(), state: DeviceState::Verified, group: "g".into(), ..Default::default() }],
+            devices: vec![DeviceSpec {
+                serial: "s".into(),
+                state: DeviceState::Verified,
+                group: "g".into(),
+                ..Default::default()
+            }],
         }],
     };
     let Ok(fleet) = spec.build() else { return false };
     let store = MemoryStore::new(fleet);
     let told = |reported: &[u8]| {
         let ask = CheckIn { version: reported, ..CheckIn::new(b"k", b"s") };
-        let show = |decision: &Decision<'_>| (decision.status(), decision.firmware_offer().map(|offer| offer.firmware.version().text().to_owned()));
+        let show = |decision: &Decision<'_>| {
+            (decision.status(), decision.firmware_offer().map(|offer| offer.firmware.version().text().to_owned()))
+        };
         store::answer(&store, &ask, Timestamp::from_millis(0), &mut NoTrace, show).unwrap()
     };
     let (status, offered) = told(b"");
@@ -107,10 +115,12 @@ fn semver_like() -> impl Strategy<Value = String> {
     let number = prop_oneof!["0", "[1-9][0-9]{0,2}", "[0-9]{1,3}"];
     let identifier = prop_oneof!["[0-9]{1,3}", "[a-z-]{1,3}", "[0-9a-z-]{0,3}"];
     let list = prop::collection::vec(identifier, 0..4).prop_map(|parts| parts.join("."));
-    (prop::collection::vec(number, 1..5), prop::option::of(list.clone()), prop::option::of(list)).prop_map(|(core, pre, build)| {
-        let pre = pre.map(|pre| format!("-{pre}")).unwrap_or_default();
-        format!("{}{pre}{}", core.join("."), build.map(|build| format!("+{build}")).unwrap_or_default())
-    })
+    (prop::collection::vec(number, 1..5), prop::option::of(list.clone()), prop::option::of(list)).prop_map(
+        |(core, pre, build)| {
+            let pre = pre.map(|pre| format!("-{pre}")).unwrap_or_default();
+            format!("{}{pre}{}", core.join("."), build.map(|build| format!("+{build}")).unwrap_or_default())
+        },
+    )
 }
 
 proptest! {

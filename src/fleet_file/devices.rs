@@ -22,6 +22,9 @@ use std::path::Path;
 /// The longest file of devices, in bytes.
 pub const DEVICES_BYTES_MAX: u64 = 4 << 30;
 
+/// The most columns that are looked at one by one.
+const CELLS_MAX: usize = 64;
+
 /// When a device entered its group, where nobody says: before every rollout.
 const UNSAID: Timestamp = Timestamp::from_millis(0);
 
@@ -70,11 +73,9 @@ pub(super) fn read_devices(
     while rows.read_byte_record(&mut record)? {
         let start = offset(&record);
         if record.len() != columns.count {
-            let message = format!(
-                "the row has {} cells, and the header {}: quote a cell with a comma",
-                record.len(),
-                columns.count
-            );
+            let remedy =
+                if record.len() < columns.count { "leave cells empty, not out" } else { "quote a cell with a comma" };
+            let message = format!("the row has {} cells, and the header {}: {remedy}", record.len(), columns.count);
             faults.add(start, record.len().min(columns.count).saturating_sub(1), message);
             sound = false;
             continue;
@@ -178,6 +179,10 @@ fn read_header(
 ) -> io::Result<Option<Columns>> {
     if !rows.read_byte_record(record)? {
         faults.add(0, 0, "is empty: its first line names the columns, `serial` at least".to_owned());
+        return Ok(None);
+    }
+    if record.len() > CELLS_MAX {
+        faults.add(0, 0, format!("has {} columns: there are `{}`", record.len(), COLUMNS.join("`, `")));
         return Ok(None);
     }
     let mut columns = Columns { index: [None; COLUMNS.len()], count: record.len() };

@@ -5,7 +5,7 @@
 //! dropped; and where the file is no TOML, nothing is said to be missing, since it may only be unreadable.
 
 use super::problem::{FileProblems, Positions};
-use crate::{Problem, Problems};
+use crate::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -18,12 +18,21 @@ pub(super) struct Found {
     starts: BTreeSet<usize>,
     /// Paths of what is missing or stands for something unreadable.
     faulted: BTreeSet<String>,
-    /// From the paths of the specification to the file, and the word for it in the file.
-    places: BTreeMap<String, (Range<usize>, String)>,
+    /// From the paths of the specification to the file.
+    places: BTreeMap<String, Place>,
     /// From the places of the lint warnings to the file.
     lint_places: BTreeMap<String, Range<usize>>,
     /// Where the file is no TOML.
     syntax: Vec<(Range<usize>, String)>,
+}
+
+/// Where a part of the specification stands in the file.
+struct Place {
+    span: Range<usize>,
+    /// The word for it in the file; empty for one table of several.
+    word: String,
+    /// It has keys: what it lacks is called by the key that is not there.
+    is_table: bool,
 }
 
 impl Found {
@@ -51,9 +60,14 @@ impl Found {
         self.faulted.extend(places.iter().cloned());
     }
 
-    /// The part of the specification at `place` stands there.
+    /// The value of the specification at `place` stands there, and is called `word` in the file.
     pub(super) fn place(&mut self, place: impl Into<String>, span: Range<usize>, word: impl Into<String>) {
-        self.places.insert(place.into(), (span, word.into()));
+        self.places.insert(place.into(), Place { span, word: word.into(), is_table: false });
+    }
+
+    /// The same for a table.
+    pub(super) fn table_place(&mut self, place: impl Into<String>, span: Range<usize>, word: impl Into<String>) {
+        self.places.insert(place.into(), Place { span, word: word.into(), is_table: true });
     }
 
     /// What the lint warns of under `place` stands there.
@@ -62,8 +76,8 @@ impl Found {
     }
 
     /// Takes over what a check of the specification found; `within` is the path of what was checked.
-    pub(super) fn take_over(&mut self, within: &str, problems: &Problems) {
-        for Problem { place, message } in problems.list() {
+    pub(super) fn take_over<'p>(&mut self, within: &str, problems: impl IntoIterator<Item = &'p Problem>) {
+        for Problem { place, message } in problems {
             let dot = if place.is_empty() || place.starts_with('[') || within.is_empty() { "" } else { "." };
             // A product's own parts stand beside its firmware and groups in the file, and a level deeper in the specification.
             let place = place.strip_prefix("product.").unwrap_or(place);
@@ -71,36 +85,35 @@ impl Found {
             if self.faulted.contains(&place) {
                 continue;
             }
-            let (span, subject, exact) = self.look_up(&place);
+            let (span, subject, exact) = self.look_up(&place, message);
             let consequence = exact && self.starts.range(span.clone()).next().is_some();
             let unsure = !exact && !self.syntax.is_empty();
             if !consequence && !unsure {
-                self.problems.push((span, said_of(&subject, message)));
+                self.problems.push((span, subject));
             }
         }
     }
 
     /// Where the part of the specification at `place` stands, or the nearest known one around it.
     pub(super) fn span_at(&self, place: &str) -> Range<usize> {
-        self.look_up(place).0
+        self.look_up(place, "").0
     }
 
-    /// The place itself, or the nearest known one around it with what is left of the path as its word.
-    fn look_up(&self, place: &str) -> (Range<usize>, String, bool) {
-        if let Some((span, word)) = self.places.get(place) {
-            return (span.clone(), word.clone(), true);
+    /// The place itself, or the nearest known one around it; what to say there; and whether it is the place itself.
+    fn look_up(&self, place: &str, message: &str) -> (Range<usize>, String, bool) {
+        if let Some(Place { span, word, is_table }) = self.places.get(place) {
+            let is_whole = *is_table && !continues(message);
+            return (span.clone(), said_of(if is_whole { "" } else { word }, message), true);
         }
         let mut around = place;
         while let Some(cut) = around.rfind(['.', '[']) {
             around = &around[..cut];
-            if let Some((span, word)) = self.places.get(around) {
-                let rest = place[cut..].trim_start_matches('.');
-                // `document` and the like are no words of the file: the value itself is meant.
-                let is_key = word.is_empty() || word.starts_with("wave");
-                return (span.clone(), if is_key { format!("`{rest}`") } else { word.clone() }, false);
+            if let Some(Place { span, word, is_table }) = self.places.get(around) {
+                let lacking = format!("`{}`", place[cut..].trim_start_matches('.'));
+                return (span.clone(), said_of(if *is_table { &lacking } else { word }, message), false);
             }
         }
-        (0..0, String::new(), false)
+        (0..0, message.to_owned(), false)
     }
 
     /// Where in the file a lint warning belongs: as named, or the nearest part around it.
@@ -153,12 +166,14 @@ impl Found {
 
 /// Joins a subject to what a check said of it: some of that continues a sentence (`is empty`), some is one of its own.
 fn said_of(subject: &str, message: &str) -> String {
-    const CONTINUES: [&str; 11] =
-        ["is", "are", "has", "admits", "counts", "lists", "names", "stands", "needs", "opens", "lasts"];
-    let verb = message.split([' ', ':']).next().unwrap_or_default();
     match subject {
         "" => message.to_owned(),
-        _ if CONTINUES.contains(&verb) => format!("{subject} {message}"),
+        _ if continues(message) => format!("{subject} {message}"),
         _ => format!("{subject}: {message}"),
     }
+}
+
+fn continues(message: &str) -> bool {
+    const VERBS: [&str; 9] = ["is", "are", "has", "admits", "counts", "lists", "names", "stands", "needs"];
+    VERBS.contains(&message.split([' ', ':']).next().unwrap_or_default())
 }

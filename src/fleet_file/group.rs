@@ -17,6 +17,7 @@ use toml::de::DeValue;
 pub(super) struct GroupLines {
     pub(super) spec: GroupSpec,
     pub(super) span: Range<usize>,
+    pub(super) id_span: Range<usize>,
     /// One per wave.
     pub(super) waves: Vec<OpenLine>,
 }
@@ -34,6 +35,7 @@ pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mu
     let rollout = table.table("rollout", "a rollout", found);
     let (rollout, waves) = rollout.map(|table| read_rollout(table, folder, found)).unzip();
     let (span, waves) = (table.span.clone(), waves.unwrap_or_default());
+    let id_span = table.span_of("id");
     table.finish(found);
     let spec = GroupSpec {
         id,
@@ -48,13 +50,13 @@ pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mu
         rollout,
         aborted,
     };
-    GroupLines { spec, span, waves }
+    GroupLines { spec, span, id_span, waves }
 }
 
 fn read_window(table: &mut Section<'_>, found: &mut Found) -> Option<Window> {
     let texts = table.texts("window", found)?;
     let place = table.place_of("window");
-    let take = |problems: Problems| found.take_over(&place, &problems);
+    let take = |problems: Problems| found.take_over(&place, problems.list());
     Window::parse(&texts).map_err(take).ok()
 }
 
@@ -168,7 +170,7 @@ fn read_state(table: &mut Section<'_>, found: &mut Found) -> RolloutState {
 
 fn read_wave(mut table: Section<'_>, found: &mut Found) -> (Option<Wave>, OpenLine) {
     let number = table.place.rsplit(['[', ']']).nth(1).and_then(|index| index.parse::<usize>().ok()).unwrap_or(0) + 1;
-    found.place(table.place.clone(), table.span.clone(), format!("wave {number}"));
+    found.table_place(table.place.clone(), table.span.clone(), format!("wave {number}"));
     table.require("size", "write a count such as 10, a share such as \"25 %\", or \"all\"", found);
     let size = read_size(&mut table, found);
     let open = table.flag("open", found).unwrap_or_default();

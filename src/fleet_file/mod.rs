@@ -187,11 +187,12 @@ pub use folder::FirmwareFile;
 pub use opening::CountedWave;
 pub use problem::{FileProblem, FileProblems, LoadError, PROBLEMS_MAX};
 
-use crate::{Fleet, Problem, Problems, ProductEntry, ProductFleetSpec, ProductSpec, Revision, Timestamp};
+use crate::{Fleet, GroupSpec, Problem, ProductEntry, ProductFleetSpec, ProductSpec, Revision, Timestamp};
 use folder::Folder;
 use found::Found;
 use opening::{Pending, check_reload, open_waves, settle};
-use product::{ProductLines, note_same_versions, read_product};
+use product::{ProductLines, note_same_versions, note_twins, read_product};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -249,7 +250,11 @@ fn read(path: &Path, previous: Option<&Fleet>, now: Timestamp) -> Result<Loaded,
     let text = read_text(&bytes, &mut found);
     let (document, faults) = DeTable::parse_recoverable(&text);
     for fault in faults {
-        found.syntax(fault.span().unwrap_or_default(), format!("is no TOML: {}", fault.message()));
+        let (span, message) = (fault.span().unwrap_or_default(), fault.message());
+        // A version without quotes begins like a number.
+        let is_number = ["invalid float", "invalid integer"].iter().any(|number| message.starts_with(number));
+        let remedy = if is_number { ": put a text, such as a version, in quotes" } else { "" };
+        found.syntax(span, format!("is no TOML: {message}{remedy}"));
     }
 
     let mut root = Section::new("a fleet file", String::new(), 0..0, document.get_ref());
@@ -263,6 +268,7 @@ fn read(path: &Path, previous: Option<&Fleet>, now: Timestamp) -> Result<Loaded,
     let products = root.tables("product", "products", "a product", &mut found).unwrap_or_default();
     let products: Vec<_> = products.into_iter().map(|table| read_product(table, &mut folder, &mut found)).collect();
     root.finish(&mut found);
+    note_twins(&products, &mut found);
 
     let mut whole =
         Whole { previous, now, found, fleet: Fleet::default(), lints: FileProblems::default(), counted: vec![] };
@@ -306,7 +312,7 @@ impl Whole<'_> {
             return problems;
         }
         let before = self.found.count();
-        let Some((mut entry, complete)) = self.build(&lines) else { return problems };
+        let Some((mut entry, complete)) = self.build(&mut lines) else { return problems };
         if let Some(devices) = &lines.devices {
             match devices::read_devices(&devices.value, &mut entry, previous, self.now) {
                 Ok(findings) => {
@@ -330,7 +336,7 @@ impl Whole<'_> {
             self.counted.extend(open_waves(&mut entry, &group, waves, &mut self.found));
         }
         if let Err(inner) = self.fleet.add(entry) {
-            self.found.take_over(&lines.place, &inner);
+            self.found.take_over(&lines.place, inner.list());
         }
         problems
     }
@@ -354,7 +360,7 @@ impl Whole<'_> {
     }
 
     /// The product without its devices, and whether it is all there; where something is wrong with it, as much as its devices can be checked by.
-    fn build(&mut self, mut lines: ProductLines) -> Option<(ProductEntry, bool)> {
+    fn build(&mut self, lines: &mut ProductLines) -> Option<(ProductEntry, bool)> {
         let mut complete = true;
         if let Err(problems) = lines.spec.product.build() {
             self.found.take_over(&lines.place, problems.list());
@@ -371,17 +377,16 @@ impl Whole<'_> {
         self.found.take_over(&lines.place, others);
         let before = self.found.count();
         if let Ok(product) = lines.spec.product.build() {
-            note_same_versions(&lines, product.versions(), &mut self.found);
+            note_same_versions(lines, product.versions(), &mut self.found);
         }
         if self.found.count() == before {
             self.found.take_over(&lines.place, catalogue);
         }
         // Devices hang on the product and on its groups alone.
-        let is_sound = |(index, _): &(usize, GroupSpec)| {
-            let place = format!("groups[{index}]");
-            !problems.list().iter().any(|problem| problem.place.starts_with(&place))
-        };
-        let ProductFleetSpec { product, groups, .. } = lines.spec;
+        let group_of = |problem: &Problem| Some(problem.place.strip_prefix("groups[")?.split_once(']')?.0.to_owned());
+        let unsound: BTreeSet<String> = problems.list().iter().filter_map(group_of).collect();
+        let is_sound = |(index, _): &(usize, GroupSpec)| !unsound.contains(&index.to_string());
+        let ProductFleetSpec { product, groups, .. } = std::mem::take(&mut lines.spec);
         let groups = groups.into_iter().enumerate().filter(is_sound).map(|(_, group)| group).collect();
         let salvaged = ProductFleetSpec { product, groups, ..ProductFleetSpec::default() };
         salvaged.build().ok().map(|entry| (entry, false))
@@ -393,7 +398,7 @@ impl Whole<'_> {
             match (entry.group(old.id().as_str()), at) {
                 (Some(new), Some(at)) => {
                     if let Err(inner) = check_reload(old, new) {
-                        self.found.take_over(&format!("{}.groups[{at}]", lines.place), &inner);
+                        self.found.take_over(&format!("{}.groups[{at}]", lines.place), inner.list());
                     }
                 }
                 _ => {

@@ -4,8 +4,10 @@ use super::firmware::read_firmware;
 use super::folder::Folder;
 use super::found::Found;
 use super::group::{GroupLines, read_group};
+use super::problem::shown;
 use super::table::{Placed, Section};
 use crate::{ApiKey, KEY_BYTES_MAX, KeyHash, ProductFleetSpec, ProductSpec, VersionRules, VersionRulesSpec};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -15,6 +17,7 @@ pub(super) struct ProductLines {
     /// Its path in the words of the specification.
     pub(super) place: String,
     pub(super) span: Range<usize>,
+    pub(super) id_span: Range<usize>,
     pub(super) groups: Vec<GroupLines>,
     /// The file of its devices.
     pub(super) devices: Option<Placed<PathBuf>>,
@@ -48,7 +51,7 @@ pub(super) fn read_product(mut table: Section<'_>, folder: &mut Folder, found: &
     let firmware = firmware.into_iter().map(|firmware| read_firmware(firmware, folder, found)).collect();
     let groups = table.tables("group", "groups", "a group", found).unwrap_or_default();
     let groups: Vec<GroupLines> = groups.into_iter().map(|group| read_group(group, folder, found)).collect();
-    let (place, span) = (table.place.clone(), table.span.clone());
+    let (place, span, id_span) = (table.place.clone(), table.span.clone(), table.span_of("id"));
     note_lint_places(&id, &span, devices.as_ref(), &groups, found);
     table.finish(found);
     let product = ProductSpec {
@@ -65,7 +68,7 @@ pub(super) fn read_product(mut table: Section<'_>, folder: &mut Folder, found: &
         poll_interval_secs,
     };
     let spec = ProductFleetSpec { product, firmware, groups: Vec::new(), devices: Vec::new() };
-    ProductLines { spec, place, span, groups, devices, rules_are_known }
+    ProductLines { spec, place, span, id_span, groups, devices, rules_are_known }
 }
 
 fn read_versions(mut table: Section<'_>, found: &mut Found) -> VersionRulesSpec {
@@ -140,6 +143,36 @@ fn note_lint_places(
             found.lint_place(format!("{place}, rollout `{rollout}`, wave {}", index + 1), wave.span.clone());
         }
         found.lint_place(place, group.span.clone());
+    }
+}
+
+/// Names and keys that stand twice. The fleet's own checks see that only of parts that are right in themselves.
+pub(super) fn note_twins(products: &[ProductLines], found: &mut Found) {
+    let mut ids = BTreeSet::new();
+    let mut owners: BTreeMap<KeyHash, &ProductLines> = BTreeMap::new();
+    for lines in products {
+        let id = &lines.spec.product.id;
+        if !id.is_empty() && !ids.insert(id) {
+            found.add(lines.id_span.clone(), format!("product `{}` stands twice", shown(id)));
+            found.fault(&[format!("{}.id", lines.place)]);
+        }
+        let mut groups = BTreeSet::new();
+        for (index, group) in lines.groups.iter().enumerate() {
+            if !group.spec.id.is_empty() && !groups.insert(&group.spec.id) {
+                found.add(group.id_span.clone(), format!("group `{}` stands twice", shown(&group.spec.id)));
+                found.fault(&[format!("{}.groups[{index}]", lines.place)]);
+            }
+        }
+        for (index, key) in lines.spec.product.keys.iter().enumerate() {
+            let owner = *owners.entry(key.hash).or_insert(lines);
+            if owner.place != lines.place {
+                let place = format!("{}.keys[{index}]", lines.place);
+                let owner = shown(&owner.spec.product.id);
+                let message = format!("is a key of product `{owner}` too: a key proves one product");
+                found.add(found.span_at(&place), message);
+                found.fault(&[place]);
+            }
+        }
     }
 }
 

@@ -196,7 +196,10 @@ impl<'t> Section<'t> {
     pub(super) fn table(&mut self, key: &'static str, what: &'static str, found: &mut Found) -> Option<Section<'t>> {
         let value = self.value(key, found)?;
         match value.get_ref() {
-            DeValue::Table(table) => Some(Section::new(what, self.place_of(key), value.span(), table)),
+            DeValue::Table(table) => {
+                found.table_place(self.place_of(key), value.span(), format!("`{key}`"));
+                Some(Section::new(what, self.place_of(key), value.span(), table))
+            }
             other => {
                 found.add(value.span(), format!("`{key}` must be a table, and is {}", a(other)));
                 None
@@ -215,11 +218,14 @@ impl<'t> Section<'t> {
         let value = self.value(key, found)?;
         found.place(self.place_of(part), value.span(), format!("`{key}`"));
         let DeValue::Array(items) = value.get_ref() else {
-            let message = match value.get_ref() {
-                DeValue::Table(_) => format!("there can be several `{key}`: write double brackets, `[[...{key}]]`"),
-                other => format!("`{key}` must be a list of tables, and is {}", a(other)),
-            };
-            found.add(value.span(), message);
+            match value.get_ref() {
+                // After a header that is no TOML, tables end up where nobody put them.
+                DeValue::Table(_) => {
+                    let message = format!("there can be several `{key}`: write double brackets, `[[...{key}]]`");
+                    found.missing(&value.span(), &[], message);
+                }
+                other => found.add(value.span(), format!("`{key}` must be a list of tables, and is {}", a(other))),
+            }
             return None;
         };
         let mut sections = Vec::with_capacity(items.len());
@@ -227,7 +233,7 @@ impl<'t> Section<'t> {
             match item.get_ref() {
                 DeValue::Table(table) => {
                     let place = format!("{}[{}]", self.place_of(part), sections.len());
-                    found.place(place.clone(), item.span(), "");
+                    found.table_place(place.clone(), item.span(), "");
                     sections.push(Section::new(what, place, item.span(), table));
                 }
                 other => {

@@ -1,0 +1,46 @@
+# make demo        the main job, shown: a gateway asked by real HTTP for every verdict
+# make serve       the same gateway, left running on 127.0.0.1:8080
+# make test        everything: formatting, lints, docs, tests
+# make bench       figures into target/bench/summary.json; ONLY=decide runs one part
+# make miri fuzz   need nightly; they say what is missing
+
+CARGO ?= cargo
+BENCHES = decide
+FUZZ_SECS ?= 60
+FUZZ_TARGETS = check_in otadrive_request fleet_file version
+
+.PHONY: demo serve test lint bench miri fuzz clean
+
+demo: examples
+	target/release/examples/demo
+
+serve: examples
+	target/release/examples/demo --serve
+
+.PHONY: examples
+examples:
+	$(CARGO) build --release --locked --all-features --example gateway --example demo
+
+test: lint
+	$(CARGO) test --locked --all-features --no-fail-fast
+	$(CARGO) test --locked --no-fail-fast --lib
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-features --all-targets -- -D warnings
+	$(CARGO) clippy --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
+
+bench:
+	for part in $(or $(ONLY),$(BENCHES)); do $(CARGO) bench --locked --all-features --bench $$part || exit 1; done
+
+miri:
+	@$(CARGO) +nightly miri --version >/dev/null 2>&1 || { echo "make miri needs nightly Rust with miri: rustup toolchain install nightly --component miri rust-src"; exit 1; }
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=1 $(CARGO) +nightly miri test --locked --lib
+
+fuzz:
+	@$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { echo "make fuzz needs nightly Rust and cargo-fuzz: rustup toolchain install nightly; cargo install cargo-fuzz"; exit 1; }
+	for target in $(FUZZ_TARGETS); do $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECS) || exit 1; done
+
+clean:
+	$(CARGO) clean
