@@ -55,7 +55,7 @@ const CASES: [Case; 5] = [
 fn bench(size: &str, devices: usize, summary: &mut Summary) {
     let mut random = Random(7);
     let serials: Vec<String> = (0..devices).map(|_| format!("{:012x}", random.next() >> 16)).collect();
-    let group_of = |index: usize| if index % 8 == 0 { "empty" } else { "stable" };
+    let group_of = |index: usize| if index.is_multiple_of(8) { "empty" } else { "stable" };
     let store = MemoryStore::new(fleet(&serials, group_of));
     let plain = RwLock::new(Plain::new(&serials, group_of));
     let now = Timestamp::from_millis(1_795_392_000_000);

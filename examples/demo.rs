@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), Failure> {
-    let fleet = lay_out()?;
+    let fleet = lay_out(&demo_dir()?)?;
     println!(
         "fleet: {}\ntry:   curl -i 'http://127.0.0.1:8080/deviceapi/update?k=thermo-demo-key&s=24:0A:C4:00:00:01&v=1.3.0'",
         fleet.display()

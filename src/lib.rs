@@ -78,3 +78,7 @@ pub use lease::{Lease, Leases};
 pub use store::MemoryStore;
 pub use time::Timestamp;
 pub use verdict::{Claim, ClaimRefused, Decision, Effect, FirmwareOffer, Offer, Reason, Verdict};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

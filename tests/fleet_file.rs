@@ -53,7 +53,7 @@ fn now() -> Timestamp {
 
 /// Each problem without the folder of its file.
 fn told(loaded: Result<Loaded, LoadError>) -> Vec<String> {
-    match loaded.err().expect("the files should have been refused") {
+    match loaded.expect_err("the files should have been refused") {
         LoadError::Problems(problems) => problems.list().iter().map(short).collect(),
         other => panic!("{other}"),
     }
@@ -230,20 +230,47 @@ fn a_reload_refuses_what_is_frozen() {
     assert_eq!(
         over(rollout("", "{ size = 10, open = true, threshold = 7 }")),
         [format!(
-            "fleet.toml:24:49: the wave is open by the threshold {threshold}, which is frozen (R3): write that, or leave it out"
+            "fleet.toml:24:48: the wave is open by the threshold {threshold}, which is frozen (R3): write that, or leave it out"
         )]
     );
-    let gone = "fleet.toml:15:1: rollout `r` is under way and gone from the file: make its target the group's own to complete it, or \
-                name its fate to abort it, with `aborted = { target = ..., fate = ... }` (R10, R11)";
+    let gone = "fleet.toml:15:1: rollout `r` is under way and gone from the file: make its target the group's `firmware` to complete it, or \
+                abort it by `aborted = { target = \"2.0.0\", fate = ... }` (R10, R11)";
     assert_eq!(over(String::new()), [gone]);
     assert_eq!(over(rollout("", waves).replace("\"r\"", "\"r2\"")), [gone]);
+    let stated = fleet("", 0).with("fleet.toml", format!("revision = 1\n{HEAD}"));
     assert_eq!(
-        told(fleet("", 0).with("fleet.toml", format!("revision = 1\n{HEAD}")).load_over(&before)),
+        told(stated.load_over(&before)),
         [
-            "fleet.toml:1:12: `revision` 1 is not above 1, which is held: raise it, or leave it out (L2)",
-            "fleet.toml:16:1: rollout `r` is under way and gone from the file: make its target the group's own to complete it, or \
-             name its fate to abort it, with `aborted = { target = ..., fate = ... }` (R10, R11)"
+            "fleet.toml:1:12: `revision` 1 is not above 1, which is held: raise it, or leave it out (L2)".to_owned(),
+            gone.replace(":15:", ":16:"),
         ]
+    );
+
+    // Pausing is no change of what is frozen; what was paused while it ran, by a gate perhaps, does not resume in silence.
+    let paused = fleet(&rollout("", waves).replace("\"running\"", "\"paused\"\nwhy = \"3 failed\""), 30);
+    let paused = paused.load_over(&before).unwrap().fleet;
+    let lints: Vec<_> = fleet(&rollout("", waves), 30).load_over(&paused).unwrap().lints.iter().map(short).collect();
+    assert_eq!(
+        lints,
+        ["fleet.toml:21:9: product `p`, group `g`: rollout `r` was paused (`3 failed`), and runs again by this file"]
+    );
+
+    // What is over leaves its mark on the group, whether the rollout is still written down or not.
+    let over_state = |state: &str| over(rollout("", waves).replace("\"running\"", state));
+    assert_eq!(
+        over_state("\"completed\""),
+        [
+            "fleet.toml:21:9: `state` is `completed`, and the group's `firmware` is not `2.0.0`: set it, which is what completing does (R7)",
+        ]
+    );
+    assert!(
+        over_state("\"aborted\"").iter().any(|told| told.contains("`state` is `aborted`, and the group names no fate"))
+    );
+    let downgrade = "aborted = { target = \"2.0.0\", fate = \"downgrade\" }\n";
+    let nothing_below = HEAD.replace("firmware = \"1.0.0\"", downgrade);
+    assert_eq!(
+        told(fleet("", 30).with("fleet.toml", nothing_below).load_over(&before)),
+        ["fleet.toml:17:38: `fate`: `downgrade` needs a baseline that can be served (R10): name one as `firmware`"]
     );
 
     // Completed and aborted are said in the file.

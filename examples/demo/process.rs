@@ -1,5 +1,5 @@
 //! The demo's fleet on disk, and the gateway as a process of its own: shared with the tests, which ask the same gateway.
-#![allow(dead_code, reason = "the demo and the tests each use their part")]
+#![allow(dead_code, unreachable_pub, reason = "the demo and the tests each use their part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

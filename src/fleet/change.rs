@@ -20,6 +20,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "kebab-case", rename_all_fields = "snake_case", deny_unknown_fields)]
 #[allow(missing_docs, reason = "the fields are the nouns of the fleet, documented there")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a boxed product would burden every literal, and devices, of which batches are made, are small"
+)]
 pub enum Change {
     /// Adds a product, or replaces its own facts and keys; firmware, groups and devices stay, and are checked again under its rules.
     PutProduct { product: ProductSpec },

@@ -35,9 +35,9 @@ pub use group::{
     Aborted, AbortedSpec, CONFIG_BYTES_MAX, Config, ConfigSpec, Fate, Group, GroupSpec, Policy, RESOURCES_MAX,
     Resource, ResourceSpec,
 };
-pub use name::{GroupId, LOCATOR_BYTES_MAX, NAME_BYTES_MAX, ProductId, RolloutId, TextFault};
 #[cfg(feature = "fleet-file")]
 pub(crate) use name::check_text;
+pub use name::{GroupId, LOCATOR_BYTES_MAX, NAME_BYTES_MAX, ProductId, RolloutId, TextFault};
 pub use problem::{Problem, Problems};
 pub use product::{
     AlreadyThere, ApiKey, KEY_BYTES_MAX, KEYS_MAX, KeyHash, PLACEHOLDERS_MAX, Product, ProductSpec,

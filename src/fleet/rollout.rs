@@ -371,8 +371,7 @@ impl Rollout {
 
     /// The last open wave and its index; waves open in order.
     pub fn last_open(&self) -> Option<(usize, &Wave, &Opened)> {
-        let open = |(index, wave): (usize, &'_ Wave)| wave.opened.as_ref().map(|_| index);
-        let index = self.waves.iter().enumerate().filter_map(open).last()?;
+        let index = self.waves.iter().rposition(|wave| wave.opened.is_some())?;
         let wave = self.waves.get(index)?;
         wave.opened.as_ref().map(|opened| (index, wave, opened))
     }

@@ -210,7 +210,8 @@ impl VersionRulesSpec {
         for (index, prefix) in self.prefixes.iter().enumerate() {
             problems.check_one(&format!("prefixes[{index}]"), check_text(&trimmed(prefix), VERSION_BYTES_MAX));
         }
-        let mut prefixes: Vec<Box<[u8]>> = self.prefixes.iter().map(|prefix| trimmed(prefix).into_bytes().into()).collect();
+        let mut prefixes: Vec<Box<[u8]>> =
+            self.prefixes.iter().map(|prefix| trimmed(prefix).into_bytes().into()).collect();
         prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
         problems.finish(Some(VersionRules { spec: self, prefixes }))
     }

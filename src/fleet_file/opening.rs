@@ -5,11 +5,7 @@
 
 use super::found::Found;
 use super::table::Placed;
-use crate::fleet::check_frozen;
-use crate::{
-    Census, Group, Opened, Problem, Problems, ProductEntry, Rollout, RolloutSpec, RolloutState, Target, Timestamp,
-    WaveSize,
-};
+use crate::{Census, Group, Opened, ProductEntry, Rollout, RolloutSpec, RolloutState, Timestamp, WaveSize};
 use std::fmt;
 use std::ops::Range;
 
@@ -164,52 +160,4 @@ pub(super) fn open_waves(
         entry.set_opened(group, wave, opened);
     }
     counted
-}
-
-/// What a reload must not change, since devices act on it: R7 for the same rollout, and R10 and R11 for one that is gone from the file.
-pub(super) fn check_reload(old: &Group, new: &Group) -> Result<(), Problems> {
-    let mut problems = Problems::default();
-    let Some(rollout) = old.rollout() else { return check_left(old, new, problems) };
-    match new.rollout() {
-        Some(same) if same.id() == rollout.id() => {
-            let mut frozen = Problems::default();
-            check_frozen(rollout, Some(same), &mut frozen);
-            for Problem { message, .. } in frozen.list() {
-                problems.add("rollout", message);
-            }
-        }
-        _ if rollout.is_active() && rollout.last_open().is_some() && !is_over_in(rollout, new) => {
-            let (id, fate) = (rollout.id(), "its fate to abort it, with `aborted = { target = ..., fate = ... }`");
-            problems.add(
-                "",
-                format!(
-                    "rollout `{id}` is under way and gone from the file: make its target the group's own to complete it, or name {fate} (R10, R11)"
-                ),
-            );
-        }
-        _ => {}
-    }
-    check_left(old, new, problems)
-}
-
-/// Completed: its target is the group's own now. Aborted: the group names its fate.
-fn is_over_in(rollout: &Rollout, new: &Group) -> bool {
-    match rollout.target() {
-        Target::Firmware(target) => {
-            let is_target = |version: &crate::Version| version == target;
-            new.firmware().is_some_and(is_target) || new.aborted.as_ref().is_some_and(|over| is_target(&over.target))
-        }
-        // Configs and resources have no fate: what the group assigns is what they get.
-        Target::Config(_) | Target::Resources(_) => true,
-    }
-}
-
-/// R10: `leave` holds until the group's baseline changes, and a file that still says it would bring it back at every load.
-fn check_left(old: &Group, new: &Group, mut problems: Problems) -> Result<(), Problems> {
-    let still =
-        old.aborted.as_ref().filter(|over| over.fate == crate::Fate::Leave && new.aborted.as_ref() == Some(over));
-    if still.is_some() && old.firmware() != new.firmware() {
-        problems.add("aborted", "is over, since the group's `firmware` has changed (R10): leave it out");
-    }
-    problems.finish(Some(()))
 }

@@ -22,7 +22,7 @@ impl WorldStore {
 
     /// The whole answer to a check-in, reduced to what the reference gives.
     pub fn answer(&self, ask: &plain::Ask) -> plain::Answer {
-        self.decide(ask, |decision| plain_answer(decision))
+        self.decide(ask, plain_answer)
     }
 
     pub fn decide<R>(&self, ask: &plain::Ask, look: impl FnOnce(&Decision<'_>) -> R) -> R {

@@ -4,6 +4,7 @@ use super::fleets::{NOW, SHARED_SERIAL};
 use crate::check_in::{CheckIn, Want};
 use crate::fleet::{DigestKind, Fleet, SentDigest};
 use crate::time::Timestamp;
+use std::fmt;
 
 /// A check-in that owns its bytes, and when it is made.
 #[derive(Clone)]
@@ -32,6 +33,25 @@ impl Asked {
     fn new(key: &str, serial: &[u8]) -> Self {
         let (key, serial) = (key.to_owned(), serial.to_vec());
         Self { key, serial, version: "", hardware: "", digest: None, want: Want::Firmware, now: NOW }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, serial, version, hardware, digest, want, now } = self;
+        write!(f, "key `{}`, serial `{}`, version `{version}`", key.escape_debug(), serial.escape_ascii())?;
+        if !hardware.is_empty() {
+            write!(f, ", hardware `{hardware}`")?;
+        }
+        if let Some(digest) = digest {
+            write!(f, ", digest {digest}")?;
+        }
+        if let Want::Resource(name) = want {
+            write!(f, ", resource `{}`", name.escape_ascii())?;
+        } else {
+            write!(f, ", {}", want.name())?;
+        }
+        write!(f, " at {now}")
     }
 }
 

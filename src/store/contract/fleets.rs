@@ -93,8 +93,8 @@ fn thermostat() -> ProductFleetSpec {
         salt: Some("salt-2026".into()),
         started_at: Some(NOW.plus_secs(-3 * DAY_SECS)),
         waves: vec![
-            Wave { size: WaveSize::First(3), gate: Gate::default(), opened: Some(opened(1 << 62)) },
-            Wave { size: WaveSize::ShareBps(2_500), gate: Gate::default(), opened: Some(opened((1 << 63) - 1)) },
+            Wave { size: WaveSize::First(3), gate: Gate::default(), opened: Some(opened(1 << 61)) },
+            Wave { size: WaveSize::ShareBps(2_500), gate: Gate::default(), opened: Some(opened(1 << 62)) },
             Wave {
                 size: WaveSize::All,
                 gate: Gate {
@@ -137,7 +137,7 @@ fn thermostat() -> ProductFleetSpec {
             "paused",
             RolloutSpec {
                 state: paused(false, "3 of 10 failed"),
-                waves: first_open(WaveSize::First(9), Some((1 << 63) - 1)),
+                waves: first_open(WaveSize::First(9), Some(1 << 62)),
                 ..rollout("r-paused", target())
             },
         ),
@@ -251,13 +251,13 @@ fn sensor() -> ProductFleetSpec {
         GroupSpec {
             id: "canary".into(),
             firmware: Some("1.0".into()),
-            resources: Some(Vec::new()),
+            resources: Some(vec![resource("zones.bin")]),
             ..GroupSpec::default()
         },
     ];
     let devices = vec![
         DeviceSpec { state: DeviceState::Blocked, ..verified(SHARED_SERIAL, "canary") },
-        verified("A4CF12340001", "stable"),
+        verified("SN-16", "stable"),
         verified("SN-17", "stable"),
         DeviceSpec { cap: Some("9".into()), ..verified("SN-18", "stable") },
         DeviceSpec { pin: Some("1.0".into()), ..verified("SN-19", "canary") },
@@ -573,10 +573,10 @@ pub(super) fn gaps() -> FleetSpec {
     }
 }
 
-/// How many of [`crowd`] may become new.
+/// How many devices of product `open` in [`crowd`] may become new.
 pub(super) const ROOM: usize = 3;
 
-/// Products that strangers knock at: one with room for [`ROOM`], one that is full, one that has room for none, one that registers nobody.
+/// Products that strangers knock at: one with room for all, one with room for [`ROOM`], one that is full, one that has room for none, one that registers nobody.
 pub(super) fn crowd() -> FleetSpec {
     let product = |id: &str, new_devices_max| ProductSpec {
         id: id.into(),
@@ -596,18 +596,21 @@ pub(super) fn crowd() -> FleetSpec {
     };
     let part = |product, devices| ProductFleetSpec { product, groups: groups(), devices, firmware: Vec::new() };
     // Only who is new counts, in the product and nowhere else.
-    let known = vec![
-        new("new-1"),
-        new("new-2"),
-        verified("verified-1", "default"),
-        verified("verified-2", "default"),
-        verified("verified-3", "default"),
-        DeviceSpec { state: DeviceState::Blocked, pin: Some("1".into()), ..verified("blocked-1", "default") },
-    ];
+    let known = || {
+        vec![
+            new("new-1"),
+            new("new-2"),
+            verified("verified-1", "default"),
+            verified("verified-2", "default"),
+            verified("verified-3", "default"),
+            DeviceSpec { state: DeviceState::Blocked, pin: Some("1".into()), ..verified("blocked-1", "default") },
+        ]
+    };
     FleetSpec {
         revision: Revision(1),
         products: vec![
-            part(product("open", 2 + ROOM as u32), known),
+            part(product("roomy", 1_000), known()),
+            part(product("open", 2 + ROOM as u32), known()),
             part(product("full", 3), ["a", "b", "c", "d"].map(new).into()),
             part(product("none", 0), Vec::new()),
             part(ProductSpec { register_on_first_contact: false, ..product("shut", 9) }, Vec::new()),

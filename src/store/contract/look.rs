@@ -82,14 +82,17 @@ pub(super) async fn devices_of_products<H: Hand>(hand: &H, of: &Opened<H::Store>
             return broken_by(Some(format!("{}: `{other}` is found in its place", name(product.as_str(), serial))));
         }
     }
-    // The one serial that all have stands for a device of another state and group in each.
-    let shared = of.fleet.products().filter_map(|entry| Some((entry.product().id(), entry.device(SHARED_SERIAL)?)));
-    for (product, device) in shared {
-        let found = owned.iter().zip(&seen.devices).find(|((id, serial), _)| id == product && serial == SHARED_SERIAL);
-        let state = found.and_then(|(_, found)| found.as_ref()).map(Device::state);
-        if state.is_some_and(|state| state != device.state()) {
-            let what = format!("{} is found as that of another product", name(product.as_str(), SHARED_SERIAL));
-            return broken_by(Some(what));
+    // The one serial that all have is a different device in each: does one of them stand for another?
+    let shared: Vec<_> =
+        of.fleet.products().filter_map(|entry| entry.device(SHARED_SERIAL).map(|own| (entry, own))).collect();
+    for ((product, _), found) in owned.iter().zip(&seen.devices).filter(|((_, serial), _)| serial == SHARED_SERIAL) {
+        let Some(found) = found else { continue };
+        let found = compare::device(found)?;
+        for (entry, device) in &shared {
+            if entry.product().id() != product && compare::device(device)? == found {
+                let (whose, other) = (name(product.as_str(), SHARED_SERIAL), entry.product().id());
+                return broken_by(Some(format!("{whose} is found as that of product `{other}`")));
+            }
         }
     }
     Ok(())
@@ -162,10 +165,10 @@ pub(super) async fn decisions<H: Hand>(hand: &H, of: &Opened<H::Store>) -> Kept 
         let should = should.map_err(|fault| fault.to_string())?.map_err(|error| error.to_string())?;
         let recorder = recorder.to_string();
         if told != should {
-            return broken_by(Some(format!("{ask:?} at {} is told {told}, should be told {should}", asked.now)));
+            return broken_by(Some(format!("{asked}: is told {told}, should be told {should}")));
         }
         if let Some((is, should)) = trace.lines().zip(recorder.lines()).find(|(is, should)| is != should) {
-            return broken_by(Some(format!("{ask:?} at {}: its trace has `{is}`, should have `{should}`", asked.now)));
+            return broken_by(Some(format!("{asked}: the trace has `{is}`, should have `{should}`")));
         }
     }
     Ok(())

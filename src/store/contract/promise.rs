@@ -186,15 +186,12 @@ impl Findings {
         }
     }
 
-    pub(super) fn none_broken(&self) -> bool {
-        self.breaches.is_empty()
+    /// The first of these that is broken.
+    pub(super) fn broken_of(&self, promises: &[Promise]) -> Option<Promise> {
+        self.breaches.iter().map(|breach| breach.promise).find(|promise| promises.contains(promise))
     }
 
-    pub(super) fn report(mut self) -> Result<Report, Broken> {
-        // Being opened is asked by all that comes after.
-        if self.breaches.first().is_none_or(|breach| breach.promise != Promise::Opens) {
-            self.kept.insert(0, Promise::Opens);
-        }
+    pub(super) fn report(self) -> Result<Report, Broken> {
         let report = Report { kept: self.kept, skipped: self.skipped };
         if self.breaches.is_empty() { Ok(report) } else { Err(Broken { breaches: self.breaches, report }) }
     }

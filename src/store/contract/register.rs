@@ -14,7 +14,7 @@ const STRANGERS: usize = 40;
 
 pub(super) async fn makes_new<H: Hand>(hand: &H) -> Kept {
     let of = open(hand, fleets::crowd()).await?;
-    let (product, stranger) = (id("open")?, serial("stranger")?);
+    let (product, stranger) = (id("roomy")?, serial("stranger")?);
     let outcome = hand.register(&of.store, &product, &stranger, NOW).await?;
     told(&product, &stranger, outcome, Registered::New)?;
 
@@ -24,7 +24,7 @@ pub(super) async fn makes_new<H: Hand>(hand: &H) -> Kept {
     broken_by(differs.transpose()?.flatten())?;
 
     // It learns that it is not verified, and nothing more.
-    let (decision, _) = hand.ask(&of.store, &CheckIn::new(b"open", b"stranger"), NOW).await?;
+    let (decision, _) = hand.ask(&of.store, &CheckIn::new(b"roomy", b"stranger"), NOW).await?;
     let waits = decision.contains("\"device-new\"");
     broken_by(
         (!waits).then(|| format!("a device that was just registered is told {decision}, should be told `device-new`")),
@@ -33,7 +33,7 @@ pub(super) async fn makes_new<H: Hand>(hand: &H) -> Kept {
 
 pub(super) async fn twice_is_once<H: Hand>(hand: &H) -> Kept {
     let of = open(hand, fleets::crowd()).await?;
-    let product = id("open")?;
+    let product = id("roomy")?;
     let known = ["new-1", "verified-1", "blocked-1"];
     for text in known {
         let device = serial(text)?;

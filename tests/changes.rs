@@ -1,0 +1,346 @@
+//! A batch of changes is taken whole or not at all (L1), and no change makes a fleet that a load would refuse (L3, R7, R11).
+
+mod twin;
+
+use otagate::*;
+use proptest::prelude::*;
+use twin::draw::{self, Draw};
+use twin::translate;
+
+fn fleet(seed: u64) -> Fleet {
+    translate::fleet_spec(&draw::world(&mut Draw(seed))).build().unwrap()
+}
+
+/// A change that may be legal: names and values are those of some drawn fleet, often of this one.
+fn change(draw: &mut Draw, fleet: &Fleet) -> Change {
+    let other = self::fleet(draw.below(50));
+    let from = if draw.once_in(3) { &other } else { fleet };
+    let entries: Vec<ProductFleetSpec> = from.spec().products;
+    let Some(entry) = (!entries.is_empty()).then(|| draw.of(&entries)) else {
+        return Change::RemoveProduct { product: ProductId::new("p").unwrap() };
+    };
+    let product = ProductId::new(&entry.product.id).unwrap();
+    let no_group = GroupSpec { id: "default".into(), ..Default::default() };
+    let group_spec = if entry.groups.is_empty() { no_group } else { draw.of(&entry.groups) };
+    let group = GroupId::new(&group_spec.id).unwrap();
+    let firmware = entry.firmware.first().map(|_| draw.of(&entry.firmware));
+    let version = firmware.as_ref().map_or("1.0.0".to_owned(), |firmware| firmware.version.clone());
+    let maybe_version = draw.some(2, |_| version.clone());
+    let device = entry.devices.first().map(|_| draw.of(&entry.devices)).unwrap_or(DeviceSpec {
+        serial: "12".into(),
+        group: "default".into(),
+        ..Default::default()
+    });
+    let serial = device.serial.clone();
+    let rollout = RolloutId::new(draw.of(&["r7", "r8"])).unwrap();
+    let at = Timestamp::from_millis(draw::NOW + draw.below(1_000) as i64);
+    let opened = Opened { at, threshold: Some(draw.next()), counted: None, eligible: None };
+    match draw.below(31) {
+        0 => Change::PutProduct { product: entry.product },
+        1 if draw.once_in(4) => Change::RemoveProduct { product },
+        2 | 1 => firmware.map_or(Change::RemoveFirmware { product: product.clone(), firmware: version }, |firmware| {
+            Change::PutFirmware { product, firmware }
+        }),
+        3 => Change::RemoveFirmware { product, firmware: version },
+        4 => Change::DenyFirmware { product, firmware: version, denied: draw.once_in(2) },
+        5 => Change::PutGroup { product, group: group_spec },
+        6 => Change::RemoveGroup { product, group },
+        7 => Change::AssignFirmware { product, group, firmware: maybe_version },
+        8 => Change::SetPolicy { product, group, policy: draw.of(&[Policy::AnyDifference, Policy::ForwardOnly]) },
+        9 => Change::AssignConfig { product, group, config: group_spec.config },
+        10 => Change::AssignResources { product, group, resources: group_spec.resources },
+        11 => Change::CapGroup { product, group, cap: maybe_version },
+        12 => Change::SetWindow { product, group, window: group_spec.window },
+        13 => Change::CapDownloads { product, group, downloads_max: Some(3) },
+        14 => Change::PutDevice { product, device },
+        15 => Change::RemoveDevice { product, serial },
+        16 => Change::MoveDevice { product, serial, group, at },
+        17 => Change::SetDeviceState {
+            product,
+            serial,
+            state: draw.of(&[DeviceState::New, DeviceState::Verified, DeviceState::Blocked]),
+        },
+        18 => Change::PinDevice { product, serial, firmware: maybe_version },
+        19 => Change::CapDevice { product, serial, cap: maybe_version },
+        20 => Change::SeeDevice { product, serial, version: Some(version), hardware: None },
+        21 => Change::Register { product, serial: draw.of(&["77", "a4cf12345670"]).into(), at },
+        22 => group_spec
+            .rollout
+            .map_or(Change::RemoveGroup { product: product.clone(), group: group.clone() }, |rollout| {
+                Change::PutRollout { product, group, rollout }
+            }),
+        23 => Change::StartRollout { product, group, rollout, at },
+        24 => Change::OpenWave { product, group, rollout, wave: draw.below(3) as usize, opened },
+        25 => Change::AddFirst { product, group, rollout, serials: vec![serial] },
+        26 => Change::SetProgress { product, group, rollout, progress: Progress::default() },
+        27 => Change::PauseRollout { product, group, rollout, cut: draw.once_in(2), why: "2 failed".into() },
+        28 => Change::ResumeRollout { product, group, rollout },
+        29 => Change::CompleteRollout { product, group, rollout },
+        _ => Change::AbortRollout { product, group, rollout, fate: draw.of(&[Fate::Leave, Fate::Downgrade]) },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_batch_is_taken_whole_or_not_at_all(seed in any::<u64>()) {
+        let draw = &mut Draw(seed);
+        let mut fleet = fleet(draw.next());
+        for _ in 0..8 {
+            let batch: Vec<Change> = (0..1 + draw.below(4)).map(|_| change(draw, &fleet)).collect();
+            let before = fleet.clone();
+            match fleet.apply(&batch) {
+                Err(problems) => {
+                    prop_assert!(fleet == before, "a refused batch left something behind: {batch:?}");
+                    prop_assert!(problems.list().iter().all(|problem| problem.place.starts_with("changes[")), "{problems}");
+                }
+                Ok(revision) => {
+                    let changed = fleet.clone().at_revision(before.revision()) != before;
+                    prop_assert!(revision == Revision(before.revision().0 + 1) || !changed && revision == before.revision(), "{batch:?}");
+                    // What changes can make, a load accepts; and it is the same fleet.
+                    let again = fleet.spec().build();
+                    prop_assert!(again.as_ref() == Ok(&fleet), "{:?}\n{batch:?}", again.err());
+                    // A change survives its own JSON.
+                    let json = serde_json::to_string(&batch).unwrap();
+                    prop_assert_eq!(serde_json::from_str::<Vec<Change>>(&json).unwrap(), batch);
+                    frozen_stays_frozen(&before, &fleet)?;
+                }
+            }
+        }
+    }
+}
+
+/// R7 and R11, looked at from outside: from the first open wave on a rollout keeps its target, salt, late rule and open waves.
+fn frozen_stays_frozen(before: &Fleet, after: &Fleet) -> Result<(), TestCaseError> {
+    for entry in before.products() {
+        let Some(now) = after.product(entry.product().id().as_str()) else { continue };
+        for group in entry.groups() {
+            let rollouts = group.rollout().zip(now.group(group.id().as_str()).and_then(Group::rollout));
+            let Some((old, new)) = rollouts.filter(|(old, _)| old.waves().iter().any(|wave| wave.opened.is_some()))
+            else {
+                continue;
+            };
+            let (old_spec, new_spec) = (old.spec(), new.spec());
+            if old.id() != new.id() {
+                prop_assert!(!old.is_active(), "a second rollout took the place of `{}` (R11)", old.id());
+                continue;
+            }
+            // A product that is removed and put back in one batch starts anew: its rollouts are not the old ones.
+            if now.devices().len() == 0 && entry.devices().len() > 0 {
+                continue;
+            }
+            prop_assert_eq!(&old_spec.target, &new_spec.target);
+            prop_assert_eq!(old.salt(), new.salt());
+            prop_assert_eq!(old_spec.late, new_spec.late);
+            prop_assert!(
+                old_spec.first.iter().all(|serial| new_spec.first.contains(serial)),
+                "the first-list only grows"
+            );
+            for (old, new) in old.waves().iter().zip(new.waves()) {
+                prop_assert!(old.opened.is_none() || old.opened == new.opened, "an open wave closed or moved");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn small() -> Fleet {
+    let firmware = |version: &str, denied| FirmwareSpec {
+        version: version.into(),
+        denied,
+        artifacts: vec![ArtifactSpec {
+            size_bytes: 1,
+            digests: Digests::blake3_of(b"x"),
+            locator: "x".into(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let spec = FleetSpec {
+        revision: Revision(7),
+        products: vec![ProductFleetSpec {
+            product: ProductSpec {
+                id: "p".into(),
+                versions: VersionRulesSpec { scheme: VersionScheme::Semver, ..Default::default() },
+                register_on_first_contact: true,
+                new_devices_max: 2,
+                ..Default::default()
+            },
+            firmware: vec![firmware("1.0.0", false), firmware("2.0.0", false), firmware("3.0.0", true)],
+            groups: vec![GroupSpec {
+                id: "default".into(),
+                firmware: Some("1.0.0".into()),
+                rollout: Some(RolloutSpec {
+                    id: "r7".into(),
+                    salt: None,
+                    target: TargetSpec::Firmware("2.0.0".into()),
+                    state: RolloutState::Draft,
+                    started_at: None,
+                    waves: vec![Wave { size: WaveSize::First(1), gate: Gate::default(), opened: None }],
+                    late: Late::Open,
+                    admission: Admission::Rank,
+                    first: vec![],
+                    excluded: vec![],
+                    progress: None,
+                }),
+                ..Default::default()
+            }],
+            devices: vec![DeviceSpec {
+                serial: "SN-1".into(),
+                state: DeviceState::Verified,
+                group: "default".into(),
+                ..Default::default()
+            }],
+        }],
+    };
+    spec.build().unwrap()
+}
+
+fn ids() -> (ProductId, GroupId, RolloutId) {
+    (ProductId::new("p").unwrap(), GroupId::new("default").unwrap(), RolloutId::new("r7").unwrap())
+}
+
+fn json(text: &str) -> Change {
+    serde_json::from_str(text).unwrap()
+}
+
+/// An operator pasted four changes; the third had a typo, and half a change went live.
+#[test]
+fn every_problem_is_reported_at_once_and_nothing_is_changed() {
+    let mut fleet = small();
+    let before = fleet.clone();
+    let problems = fleet
+        .apply(&[
+            json(r#"{"change":"assign-firmware","product":"p","group":"default","firmware":"2.0.0"}"#),
+            json(r#"{"change":"assign-firmware","product":"p","group":"beta","firmware":"2.0.0"}"#),
+            json(r#"{"change":"put-firmware","product":"p","firmware":{"version":"two","from":"x","artifacts":[{"size_bytes":0,"digests":{},"locator":"a\nb"}]}}"#),
+            json(r#"{"change":"remove-product","product":"q"}"#),
+        ])
+        .unwrap_err();
+    assert_eq!(
+        problems.to_string(),
+        "changes[1].group: there is no group `beta`\n\
+         changes[2].firmware.version: version `two` does not parse as `semver`: write it like 1.2.3, 1.2.3-rc.1 or 1.2.3+5, or declare its prefix\n\
+         changes[2].firmware.from: version `x` does not parse as `semver`: write it like 1.2.3, 1.2.3-rc.1 or 1.2.3+5, or declare its prefix\n\
+         changes[2].firmware.artifacts[0].size_bytes: is 0: give the file's size in bytes\n\
+         changes[2].firmware.artifacts[0].digests.blake3: is missing: every artifact has one\n\
+         changes[2].firmware.artifacts[0].locator: has a control character (CR, LF, NUL, tab or the like): remove it\n\
+         changes[3].product: there is no product `q`"
+    );
+    assert_eq!(fleet, before);
+}
+
+#[test]
+fn a_rollout_goes_its_way_and_no_other() {
+    let (product, group, rollout) = ids();
+    let mut fleet = small();
+    let at = Timestamp::from_millis(5);
+    let start = Change::StartRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), at };
+    let census = fleet.product("p").unwrap().census("default", 0).unwrap();
+    assert_eq!((census.eligible, census.counted), (1, 1));
+    let open = Change::OpenWave {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        wave: 0,
+        opened: census.opened(at),
+    };
+    assert!(
+        fleet.apply(std::slice::from_ref(&open)).unwrap_err().to_string().contains("waves open only while it runs")
+    );
+    assert_eq!(fleet.apply(&[start.clone(), open.clone()]).unwrap(), Revision(8), "one batch, one revision");
+    assert!(fleet.apply(&[start]).is_err() && fleet.apply(&[open]).is_err());
+
+    let mut other = fleet.product("p").unwrap().group("default").unwrap().spec();
+    other.rollout.as_mut().unwrap().id = "r8".into();
+    let second = fleet.apply(&[Change::PutGroup { product: product.clone(), group: other }]).unwrap_err();
+    assert!(
+        second.to_string().contains("rollout `r7` is under way"),
+        "a second is refused, naming the first (R11): {second}"
+    );
+    let mut moved = fleet.product("p").unwrap().group("default").unwrap().spec();
+    moved.rollout.as_mut().unwrap().target = TargetSpec::Firmware("1.0.0".into());
+    assert!(
+        fleet
+            .apply(&[Change::PutGroup { product: product.clone(), group: moved }])
+            .unwrap_err()
+            .to_string()
+            .contains("the target is frozen")
+    );
+
+    let complete = Change::CompleteRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone() };
+    let deny = |denied| Change::DenyFirmware { product: product.clone(), firmware: "2.0.0".into(), denied };
+    assert!(fleet.apply(&[deny(true), complete.clone()]).unwrap_err().to_string().contains("is denied"), "R7");
+    fleet.apply(&[complete]).unwrap();
+    assert_eq!(fleet.product("p").unwrap().group("default").unwrap().firmware().unwrap().text(), "2.0.0");
+}
+
+#[test]
+fn an_abort_keeps_its_fate_until_the_baseline_changes() {
+    let (product, group, rollout) = ids();
+    let mut fleet = small();
+    let start = Change::StartRollout {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        at: Timestamp::from_millis(5),
+    };
+    let abort =
+        |fate| Change::AbortRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), fate };
+    let assign = |firmware: Option<&str>| Change::AssignFirmware {
+        product: product.clone(),
+        group: group.clone(),
+        firmware: firmware.map(Into::into),
+    };
+    let fate = |fleet: &Fleet| {
+        fleet.product("p").unwrap().group("default").unwrap().spec().aborted.map(|aborted| aborted.fate)
+    };
+    for unservable in [None, Some("3.0.0"), Some("9.0.0")] {
+        let refused = fleet.apply(&[assign(unservable), start.clone(), abort(Fate::Downgrade)]).unwrap_err();
+        assert!(refused.to_string().contains("`downgrade` is refused"), "R10: {refused}");
+    }
+    fleet.apply(&[start, abort(Fate::Leave)]).unwrap();
+    assert_eq!(fate(&fleet), Some(Fate::Leave));
+    fleet.apply(&[assign(Some("1.0.0"))]).unwrap();
+    assert_eq!(fate(&fleet), Some(Fate::Leave), "the same baseline is no change of it");
+    fleet.apply(&[assign(Some("2.0.0"))]).unwrap();
+    assert_eq!(fate(&fleet), None);
+}
+
+/// A flood of strangers must not fill the fleet, nor make a revision each.
+#[test]
+fn registration_stops_at_the_limit_and_moves_nothing_beyond() {
+    let (product, ..) = ids();
+    let mut fleet = small();
+    let register = |serial: &str| Change::Register {
+        product: product.clone(),
+        serial: serial.into(),
+        at: Timestamp::from_millis(5),
+    };
+    for serial in ["SN-2", "SN-3", "SN-4", "SN-2", "SN-1"] {
+        fleet.apply(&[register(serial)]).unwrap();
+    }
+    assert_eq!((fleet.revision(), fleet.product("p").unwrap().devices().len()), (Revision(9), 3));
+    let verify =
+        Change::SetDeviceState { product: product.clone(), serial: "SN-2".into(), state: DeviceState::Verified };
+    fleet.apply(&[verify, register("SN-4")]).unwrap();
+    assert_eq!(fleet.product("p").unwrap().devices().len(), 4);
+}
+
+#[test]
+fn who_leaves_a_group_and_comes_back_keeps_the_first_time() {
+    let (product, ..) = ids();
+    let mut fleet = small();
+    let go = |group: &str, at| Change::MoveDevice {
+        product: product.clone(),
+        serial: "SN-1".into(),
+        group: GroupId::new(group).unwrap(),
+        at: Timestamp::from_millis(at),
+    };
+    fleet.apply(&[go("beta", 10), go("default", 20)]).unwrap();
+    let entered = |fleet: &Fleet| fleet.product("p").unwrap().device("SN-1").unwrap().entered_at().millis();
+    assert_eq!(entered(&fleet), 0, "R4");
+    fleet.apply(&[go("beta", 30)]).unwrap();
+    assert_eq!(entered(&fleet), 10);
+}
