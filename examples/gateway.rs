@@ -11,7 +11,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use otagate::wire::{self, Body, FilePart, otadrive};
 use otagate::{Leases, MemoryStore, NoTrace, Timestamp, fleet_file};
-use std::path::{Path, PathBuf};
+use parking_lot::RwLock;
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -42,7 +44,8 @@ One line of JSON per request goes to standard output. SIGTERM and SIGINT let run
 
 struct Gateway {
     fleet_file: PathBuf,
-    firmware_dir: PathBuf,
+    /// Where the files are that the fleet file names; no other file is served.
+    files: RwLock<HashMap<String, PathBuf>>,
     store: MemoryStore,
     leases: Leases,
     /// Header names as they must be spelled on the wire; see `learn_spelling`.
@@ -64,10 +67,10 @@ async fn main() -> Result<(), Failure> {
     }
     let fleet_file = fleet_file.ok_or("--fleet is missing; see --help")?;
     let loaded = fleet_file::load(&fleet_file, now())?;
-    loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+    report(&loaded);
     let gateway = Arc::new(Gateway {
         fleet_file,
-        firmware_dir: loaded.firmware_dir,
+        files: RwLock::new(paths(&loaded)),
         store: MemoryStore::new(loaded.fleet),
         leases: Leases::new(LEASES_MAX),
         spelling: learn_spelling().await?,
@@ -75,6 +78,17 @@ async fn main() -> Result<(), Failure> {
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     eprintln!("listening on {}", listener.local_addr()?);
     serve(gateway, listener).await
+}
+
+/// What the operator should read: what is legal but surely not meant, and the waves that were counted, with the thresholds to write into the file if they are to
+/// stay the same after a restart.
+fn report(loaded: &fleet_file::Loaded) {
+    loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+    loaded.counted.iter().for_each(|wave| eprintln!("counted: {wave}"));
+}
+
+fn paths(loaded: &fleet_file::Loaded) -> HashMap<String, PathBuf> {
+    loaded.files.iter().map(|file| (file.locator.clone(), file.path.clone())).collect()
 }
 
 async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failure> {
@@ -123,9 +137,10 @@ async fn reload(gateway: Arc<Gateway>) {
     let read = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
         let held = gateway.store.read(Clone::clone);
         let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
-        loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
-        let revision = loaded.fleet.revision();
+        report(&loaded);
+        let (revision, paths) = (loaded.fleet.revision(), paths(&loaded));
         gateway.store.replace(loaded.fleet, false)?;
+        *gateway.files.write() = paths;
         eprintln!("reloaded {} at revision {}", gateway.fleet_file.display(), revision.0);
         Ok(())
     });
@@ -182,7 +197,7 @@ async fn into_http(gateway: &Gateway, response: wire::Response) -> Result<(HttpR
     let body = match response.body {
         Body::Empty => Either::Left(Full::default()),
         Body::Text(text) => Either::Left(Full::from(text)),
-        Body::File(part) => Either::Right(stream(&gateway.firmware_dir, part).await?),
+        Body::File(part) => Either::Right(stream(gateway, part).await?),
     };
     let body = match body {
         Either::Left(full) => full.map_err(|never| match never {}).boxed(),
@@ -194,8 +209,9 @@ async fn into_http(gateway: &Gateway, response: wire::Response) -> Result<(HttpR
 }
 
 /// Streams a part of a file. If the file is shorter than it was when it was digested, the connection is cut, so that no client takes it for whole.
-async fn stream(firmware_dir: &Path, part: FilePart) -> Result<Channel<Bytes, std::io::Error>, std::io::Error> {
-    let mut file = tokio::fs::File::open(firmware_dir.join(&part.locator)).await?;
+async fn stream(gateway: &Gateway, part: FilePart) -> Result<Channel<Bytes, std::io::Error>, std::io::Error> {
+    let path = gateway.files.read().get(&part.locator).cloned().ok_or(std::io::ErrorKind::NotFound)?;
+    let mut file = tokio::fs::File::open(path).await?;
     file.seek(std::io::SeekFrom::Start(part.start)).await?;
     let (mut sender, body) = Channel::new(1);
     tokio::spawn(async move {

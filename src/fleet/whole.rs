@@ -195,8 +195,8 @@ impl ProductEntry {
         Ok(())
     }
 
-    /// Takes in all its devices at once, in the order of their serials, no two equal: filling the map from sorted rows costs a fifth of what a million
-    /// look-ups cost. Pins are the caller's to check, by [`check_pin`](Self::check_pin).
+    /// Takes in all its devices at once, in the order of their serials, no two equal: a map filled from sorted rows jumps about in no tree.
+    /// Pins are the caller's to check, by [`check_pin`](Self::check_pin).
     #[cfg(feature = "fleet-file")]
     pub(crate) fn fill_devices(&mut self, sorted: Vec<Device>) {
         self.new_devices = sorted.iter().filter(|device| device.state == super::DeviceState::New).count();

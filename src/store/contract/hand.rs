@@ -451,3 +451,31 @@ async fn pause(lasts: Duration) {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::task::Context;
+
+    #[test]
+    fn what_races_is_under_way_at_once() {
+        let (now, most) = (Cell::new(0), Cell::new(0));
+        let lane = |number| {
+            let (now, most) = (&now, &most);
+            async move {
+                now.set(now.get() + 1);
+                most.set(most.get().max(now.get()));
+                let_others().await;
+                now.set(now.get() - 1);
+                number
+            }
+        };
+        let mut race = pin!(all((0..AT_ONCE).map(lane).collect()));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(race.as_mut().poll(&mut context).is_pending());
+        let Poll::Ready(outcomes) = race.poll(&mut context) else { panic!("both rounds are over") };
+        assert_eq!(outcomes, Vec::from_iter(0..AT_ONCE));
+        assert_eq!(most.get(), AT_ONCE);
+    }
+}
