@@ -139,6 +139,8 @@ async fn reload(gateway: Arc<Gateway>) {
         let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
         report(&loaded);
         let (revision, paths) = (loaded.fleet.revision(), paths(&loaded));
+        // Before, during and after the swap every file of the fleet that decides is known.
+        gateway.files.write().extend(paths.clone());
         gateway.store.replace(loaded.fleet, false)?;
         *gateway.files.write() = paths;
         eprintln!("reloaded {} at revision {}", gateway.fleet_file.display(), revision.0);

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Offer, Reason};
 
 #[inline(always)]
-pub(super) fn of<'a, T: Trace>(at: &At<'a>, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'a> {
+pub(super) fn of<'a, T: Trace>(at: &At<'a, '_>, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'a> {
     let group = at.facts.group;
     let (mut meant, mut withheld, mut slots_max) =
         (find(ask.want, group.config.as_ref(), group.resources.as_deref()), None, None);
@@ -56,7 +56,7 @@ pub(super) fn of<'a, T: Trace>(at: &At<'a>, ask: &CheckIn<'_>, now: Timestamp, t
 }
 
 /// The group's rollout, where it stages what is asked for and the device takes part.
-fn staged_for<'a>(at: &At<'a>, want: Want<'_>) -> Option<&'a Rollout> {
+fn staged_for<'a>(at: &At<'a, '_>, want: Want<'_>) -> Option<&'a Rollout> {
     let rollout = at.facts.group.rollout.as_ref().filter(|rollout| rollout.is_active())?;
     let same_kind = matches!(
         (&rollout.target, want),

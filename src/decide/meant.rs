@@ -31,11 +31,18 @@ pub(super) enum Way<'a> {
 
 /// Question 5.
 #[inline(always)]
-pub(super) fn group<'a, T: Trace>(facts: &Facts<'a>, who: Who<'a>, trace: &mut T) -> Result<At<'a>, Decision<'a>> {
+pub(super) fn group<'a, 'r, T: Trace>(
+    facts: &Facts<'a>,
+    who: Who<'a>,
+    ask: &CheckIn<'r>,
+    trace: &mut T,
+) -> Result<At<'a, 'r>, Decision<'a>> {
     match facts.group {
         Some(found) => {
             note!(trace, Group => None, "group": found.group.id());
-            Ok(At { revision: who.revision, product: who.key.product, device: who.device, facts: found })
+            let product = who.key.product;
+            let reported = product.versions().read(ask.version);
+            Ok(At { revision: who.revision, product, device: who.device, facts: found, reported })
         }
         None => {
             note!(trace, Group => Reason::GroupMissing);
@@ -47,7 +54,7 @@ pub(super) fn group<'a, T: Trace>(facts: &Facts<'a>, who: Who<'a>, trace: &mut T
 /// Question 6: the first that applies of pin, target, and baseline.
 #[inline(always)]
 pub(super) fn of<'a, T: Trace>(
-    at: &At<'a>,
+    at: &At<'a, '_>,
     ask: &CheckIn<'_>,
     now: Timestamp,
     trace: &mut T,
@@ -75,7 +82,7 @@ pub(super) fn of<'a, T: Trace>(
                     withheld,
                 }); // c
             }
-            Turn::Withheld { reason: Reason::RolloutPaused, inside: true } if above_baseline(at, ask) => {
+            Turn::Withheld { reason: Reason::RolloutPaused, inside: true } if above_baseline(at) => {
                 note!(trace, Meant => Reason::RolloutPaused, "above_baseline": true);
                 return Err(Decision { retry_after_secs: at.poll(), ..answer(at.revision, Reason::RolloutPaused) }); // d
             }
@@ -84,7 +91,7 @@ pub(super) fn of<'a, T: Trace>(
     }
     let rules = at.product.versions();
     if let Some(aborted) = at.facts.group.aborted.as_ref().filter(|aborted| aborted.fate == Fate::Leave)
-        && rules.equal(rules.read(ask.version), aborted.target.reading())
+        && rules.equal(at.reported, aborted.target.reading())
     {
         note!(trace, Meant => Reason::Left, "aborted_target": &aborted.target, "version": ask.version);
         return Err(answer(at.revision, Reason::Left)); // e
@@ -95,7 +102,7 @@ pub(super) fn of<'a, T: Trace>(
 /// The rollout and its target, where they exist for this device: running or paused, the firmware there, not denied, not above a cap, and the device
 /// not excluded.
 #[inline(always)]
-fn rollout_for<'a, T: Trace>(at: &At<'a>, trace: &mut T) -> Option<(&'a Rollout, &'a Firmware)> {
+fn rollout_for<'a, T: Trace>(at: &At<'a, '_>, trace: &mut T) -> Option<(&'a Rollout, &'a Firmware)> {
     let rollout = at.facts.group.rollout.as_ref().filter(|rollout| rollout.is_active())?;
     let version = rollout.target_version()?;
     let excluded = rollout.is_excluded(at.device.serial);
@@ -109,7 +116,7 @@ fn rollout_for<'a, T: Trace>(at: &At<'a>, trace: &mut T) -> Option<(&'a Rollout,
 }
 
 #[inline(always)]
-fn baseline<'a, T: Trace>(at: &At<'a>, withheld: Option<Reason>, trace: &mut T) -> Result<Meant<'a>, Decision<'a>> {
+fn baseline<'a, T: Trace>(at: &At<'a, '_>, withheld: Option<Reason>, trace: &mut T) -> Result<Meant<'a>, Decision<'a>> {
     let Some(version) = &at.facts.group.firmware else {
         let reason = withheld.unwrap_or(Reason::NothingAssigned);
         note!(trace, Meant => reason, "baseline": ());
@@ -129,7 +136,7 @@ fn baseline<'a, T: Trace>(at: &At<'a>, withheld: Option<Reason>, trace: &mut T) 
 /// A pin or baseline that is missing, then denied, is never replaced by another firmware.
 #[inline(always)]
 fn usable<'a, T: Trace>(
-    at: &At<'a>,
+    at: &At<'a, '_>,
     firmware: Option<&'a Firmware>,
     trace: &mut T,
 ) -> Result<&'a Firmware, Decision<'a>> {
@@ -143,21 +150,21 @@ fn usable<'a, T: Trace>(
 }
 
 /// The cap, of device or group, that the version is above.
-fn cap_below<'a>(at: &At<'a>, version: &crate::fleet::Version) -> Option<&'a crate::fleet::Version> {
+fn cap_below<'a>(at: &At<'a, '_>, version: &crate::fleet::Version) -> Option<&'a crate::fleet::Version> {
     let caps = [at.device.cap, at.facts.group.cap.as_ref()];
     caps.into_iter().flatten().find(|cap| at.product.versions().above(version.reading(), cap))
 }
 
 /// 6d: on a stone, say. What has no order is above nothing.
-fn above_baseline(at: &At<'_>, ask: &CheckIn<'_>) -> bool {
+fn above_baseline(at: &At<'_, '_>) -> bool {
     let rules = at.product.versions();
-    at.facts.group.firmware.as_ref().is_some_and(|baseline| rules.above(rules.read(ask.version), baseline))
+    at.facts.group.firmware.as_ref().is_some_and(|baseline| rules.above(at.reported, baseline))
 }
 
 /// W6: the device is on this firmware already.
-pub(super) fn is_there(at: &At<'_>, ask: &CheckIn<'_>, firmware: &Firmware) -> bool {
+pub(super) fn is_there(at: &At<'_, '_>, ask: &CheckIn<'_>, firmware: &Firmware) -> bool {
     let rules = at.product.versions();
-    let by_version = || rules.equal(rules.read(ask.version), firmware.version.reading());
+    let by_version = || rules.equal(at.reported, firmware.version.reading());
     let by_digest = || ask.digest.as_ref().and_then(|sent| firmware.image_agrees(ask.hardware, sent));
     match at.product.already_there {
         AlreadyThere::Version => by_version(),

@@ -16,7 +16,7 @@ pub(crate) mod trace;
 mod turn; //     6, 11  wave and claim; window, downloads, penalty
 
 use crate::check_in::{CheckIn, Want};
-use crate::fleet::{Firmware, Revision};
+use crate::fleet::{Firmware, Reading, Revision};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Offer, Reason, Verdict};
 use facts::{DeviceFacts, Facts, GroupFacts, KeyFacts};
@@ -47,11 +47,11 @@ macro_rules! pass {
 #[inline(always)]
 pub fn decide<'a, T: Trace>(facts: &Facts<'a>, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'a> {
     let who = pass!(identity::of(facts, ask, now, trace)); //              1-4
-    let at = pass!(meant::group(facts, who, trace)); //                    5
+    let at = pass!(meant::group(facts, who, ask, trace)); //                    5
     if ask.want != Want::Firmware {
         return documents::of(&at, ask, now, trace);
     }
-    if let Some(leased) = offer::leased(&at, ask, now, trace) {
+    if let Some(leased) = offer::leased(&at, now, trace) {
         return leased; //                                                  6-12 were answered before
     }
     let meant = pass!(meant::of(&at, ask, now, trace)); //                 6
@@ -82,14 +82,16 @@ struct Who<'a> {
 
 /// Who asks, and in which group: what questions 1 to 5 established.
 #[derive(Clone, Copy)]
-struct At<'a> {
+struct At<'a, 'r> {
     revision: Revision,
     product: &'a crate::fleet::Product,
     device: DeviceFacts<'a>,
     facts: GroupFacts<'a>,
+    /// The version that the device reports, read once.
+    reported: Reading<'r>,
 }
 
-impl At<'_> {
+impl At<'_, '_> {
     /// `retry_after` where no time is known: the product's poll interval, if it has one (R12).
     fn poll(&self) -> Option<u32> {
         self.product.poll_interval_secs

@@ -10,7 +10,7 @@ use crate::verdict::{Claim, Decision, Effect, FirmwareOffer, Offer, Reason};
 
 #[inline(always)]
 pub(super) fn of<'a, T: Trace>(
-    at: &At<'a>,
+    at: &At<'a, '_>,
     ask: &CheckIn<'_>,
     meant: &Meant<'a>,
     hop: &'a Firmware,
@@ -32,14 +32,13 @@ pub(super) fn of<'a, T: Trace>(
 }
 
 /// The delta whose `from` equals the device's version and whose base agrees, else the full image.
-fn best_artifact<'a>(at: &At<'a>, ask: &CheckIn<'_>, hop: &'a Firmware) -> Option<&'a Artifact> {
+fn best_artifact<'a>(at: &At<'a, '_>, ask: &CheckIn<'_>, hop: &'a Firmware) -> Option<&'a Artifact> {
     let rules = at.product.versions();
-    let reported = rules.read(ask.version);
     let base_agrees =
         |delta: &Artifact| ask.digest.as_ref().and_then(|sent| delta.base.agree_with(sent)) != Some(false);
     let fitting = || hop.artifacts.iter().filter(|artifact| artifact.fits(ask.hardware));
     let delta = fitting().find(|artifact| {
-        artifact.from.as_ref().is_some_and(|from| rules.equal(reported, from.reading())) && base_agrees(artifact)
+        artifact.from.as_ref().is_some_and(|from| rules.equal(at.reported, from.reading())) && base_agrees(artifact)
     });
     delta.or_else(|| fitting().find(|artifact| artifact.from.is_none()))
 }
@@ -47,17 +46,12 @@ fn best_artifact<'a>(at: &At<'a>, ask: &CheckIn<'_>, hop: &'a Firmware) -> Optio
 /// A lease fixes the answers to questions 6 to 11 and the artifact; the deny flag is asked on every request. Gives nothing where there is no lease
 /// that holds, and the questions are asked anew.
 #[inline(always)]
-pub(super) fn leased<'a, T: Trace>(
-    at: &At<'a>,
-    ask: &CheckIn<'_>,
-    now: Timestamp,
-    trace: &mut T,
-) -> Option<Decision<'a>> {
+pub(super) fn leased<'a, T: Trace>(at: &At<'a, '_>, now: Timestamp, trace: &mut T) -> Option<Decision<'a>> {
     let rules = at.product.versions();
     let lease = at.device.lease?;
     let firmware = at.facts.catalogue.find_reading(rules.read(lease.firmware.as_bytes()), rules);
     let denied = firmware.is_some_and(|firmware| firmware.denied);
-    let same_version = rules.equal(rules.read(lease.version.as_slice()), rules.read(ask.version));
+    let same_version = rules.equal(rules.read(lease.version.as_slice()), at.reported);
     note!(trace, Lease => None, "expires_at": lease.expires_at, "now": now, "firmware": &*lease.firmware, "denied": denied,
         "same_version": same_version);
     let firmware = firmware.filter(|_| !denied && same_version && now < lease.expires_at)?;

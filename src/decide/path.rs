@@ -10,14 +10,14 @@ use crate::verdict::{Decision, Effect, Reason};
 /// Gives the firmware of the next hop: the meant one, or a stone on the way to it.
 #[inline(always)]
 pub(super) fn toward<'a, T: Trace>(
-    at: &At<'a>,
+    at: &At<'a, '_>,
     ask: &CheckIn<'_>,
     meant: &Meant<'a>,
     trace: &mut T,
 ) -> Result<&'a Firmware, Decision<'a>> {
     let stop = |reason| Err(answer_about(at.revision, reason, meant.firmware));
     let rules = at.product.versions();
-    let reported = rules.read(ask.version);
+    let reported = at.reported;
 
     let fits = meant.firmware.fits(ask.hardware);
     note!(trace, Hardware => (!fits).then_some(Reason::Hardware), "hardware": ask.hardware, "firmware": &meant.firmware.version);
@@ -70,7 +70,7 @@ pub(super) fn toward<'a, T: Trace>(
 }
 
 /// Question 8: what the operator wants to know of a device that waits for a target is that it waits.
-fn already_there<'a>(at: &At<'a>, meant: &Meant<'a>) -> Decision<'a> {
+fn already_there<'a>(at: &At<'a, '_>, meant: &Meant<'a>) -> Decision<'a> {
     let effect = match meant.way {
         Way::Target { rollout, arrived: true, .. } => Some(Effect::Seen(&rollout.id)),
         _ => None,
@@ -81,14 +81,19 @@ fn already_there<'a>(at: &At<'a>, meant: &Meant<'a>) -> Decision<'a> {
 }
 
 /// R10: after an abort with `downgrade` the baseline is meant for devices above it and up to the aborted target.
-fn downgrades(at: &At<'_>, meant: &Meant<'_>, reported: Reading<'_>) -> bool {
+fn downgrades(at: &At<'_, '_>, meant: &Meant<'_>, reported: Reading<'_>) -> bool {
     let aborted = at.facts.group.aborted.as_ref().filter(|aborted| aborted.fate == Fate::Downgrade);
     matches!(meant.way, Way::Baseline)
         && aborted.is_some_and(|aborted| !at.product.versions().above(reported, &aborted.target))
 }
 
 /// Question 10: the meant firmware where its minimum is reached, else the highest stone in reach, if repeating that ends at the meant firmware.
-fn first_hop<'a>(at: &At<'a>, ask: &CheckIn<'_>, meant: &'a Firmware, reported: Reading<'_>) -> Option<&'a Firmware> {
+fn first_hop<'a>(
+    at: &At<'a, '_>,
+    ask: &CheckIn<'_>,
+    meant: &'a Firmware,
+    reported: Reading<'_>,
+) -> Option<&'a Firmware> {
     let rules = at.product.versions();
     // Below every version, reaching no minimum: empty (W4), or unreadable where the product says lowest (W5).
     let lowest = !matches!(reported, Reading::Readable(_));

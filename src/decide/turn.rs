@@ -32,7 +32,7 @@ pub(super) enum Turn {
 
 /// Question 6c. The rollout is running or paused, and exists for the device.
 #[inline(always)]
-pub(super) fn of<T: Trace>(at: &At<'_>, rollout: &Rollout, now: Timestamp, trace: &mut T) -> Turn {
+pub(super) fn of<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, now: Timestamp, trace: &mut T) -> Turn {
     let running = rollout.state == RolloutState::Running;
     let inside = inside(at, rollout, running, trace);
     let turn = match &rollout.state {
@@ -52,13 +52,13 @@ pub(super) fn of<T: Trace>(at: &At<'_>, rollout: &Rollout, now: Timestamp, trace
 }
 
 /// A claim of this device that has not lapsed.
-pub(super) fn holds_live_claim(at: &At<'_>, now: Timestamp) -> bool {
+pub(super) fn holds_live_claim(at: &At<'_, '_>, now: Timestamp) -> bool {
     at.device.standing.claim_expires_at.is_some_and(|end| now < end)
 }
 
 /// Membership of the last open wave: it holds all that were admitted before, since sizes are cumulative (R1) and thresholds never shrink (R3).
 #[inline(always)]
-fn inside<T: Trace>(at: &At<'_>, rollout: &Rollout, running: bool, trace: &mut T) -> Inside {
+fn inside<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, running: bool, trace: &mut T) -> Inside {
     let Some((index, wave, opened)) = rollout.last_open() else {
         note!(trace, Meant => None, "rollout": &rollout.id, "open_waves": 0u64, "waves": rollout.waves.len());
         return Inside::No;
@@ -105,7 +105,7 @@ pub(super) fn state_name(state: &RolloutState) -> &'static str {
 /// Question 11 for firmware: window, downloads, penalty. Gives what must be claimed before the hop is served.
 #[inline(always)]
 pub(super) fn now<'a, T: Trace>(
-    at: &At<'a>,
+    at: &At<'a, '_>,
     meant: &Meant<'a>,
     hop: &'a Firmware,
     now: Timestamp,
@@ -133,7 +133,7 @@ pub(super) fn now<'a, T: Trace>(
 
 /// The first half of question 11: is the window open, is there room for a download? A live claim is not asked again.
 #[inline(always)]
-pub(super) fn room<T: Trace>(at: &At<'_>, now: Timestamp, trace: &mut T) -> Result<(), (Reason, Option<u32>)> {
+pub(super) fn room<T: Trace>(at: &At<'_, '_>, now: Timestamp, trace: &mut T) -> Result<(), (Reason, Option<u32>)> {
     let GroupFacts { group, downloads_now, .. } = at.facts;
     if holds_live_claim(at, now) {
         note!(trace, Now => None, "claim_expires_at": at.device.standing.claim_expires_at, "now": now);
@@ -151,7 +151,7 @@ pub(super) fn room<T: Trace>(at: &At<'_>, now: Timestamp, trace: &mut T) -> Resu
 }
 
 /// What must be claimed before something is served: a slot of a first-come wave, a place among the downloads, or both at once.
-pub(super) fn claim<'a>(at: &At<'a>, slots_max: Option<u32>, now: Timestamp) -> Option<Claim<'a>> {
+pub(super) fn claim<'a>(at: &At<'a, '_>, slots_max: Option<u32>, now: Timestamp) -> Option<Claim<'a>> {
     let downloads_max = at.facts.group.downloads_max;
     let rollout = at.facts.group.rollout.as_ref().filter(|rollout| rollout.is_active()).map(|rollout| &rollout.id);
     let needed = (slots_max.is_some() || downloads_max.is_some()) && !holds_live_claim(at, now);
