@@ -8,7 +8,7 @@
 //! The tables are maps here and SQL tables elsewhere. Of devices there are millions, so they have columns; products, groups and firmware are few, and each
 //! is a JSON document in a row. Reading one takes time: a store that is asked often keeps what it read in an `Arc` until the revision moves on.
 
-use otagate::store::{self, GroupRecord, Held, Registered, StandingRecord, Store, View};
+use otagate::store::{self, GroupRecord, Lent, Registered, StandingRecord, Store, View};
 use otagate::*;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -97,13 +97,13 @@ impl View for Reader<'_> {
         Ok(Revision(self.0.revision))
     }
 
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, BadRow> {
+    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, BadRow> {
         let Some(id) = self.0.keys.get(&key.0.0) else { return Ok(None) };
-        Ok(self.product(id)?.map(Held::from))
+        Ok(self.product(id)?.map(Lent::from))
     }
 
     /// On an unknown key this is asked with a product that cannot be: nobody is found, and that is no error.
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, BadRow> {
+    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, BadRow> {
         let Some(row) = self.0.devices.get(&(product.to_string(), serial.to_owned())) else { return Ok(None) };
         let Some(product) = self.product(product.as_str())? else { return Ok(None) };
         let DeviceRow { state, group, entered_at_millis, pin, cap } = row.clone();
@@ -112,7 +112,7 @@ impl View for Reader<'_> {
         Ok(Some(spec.build(&product).map_err(bad)?.into()))
     }
 
-    fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, BadRow> {
+    fn group(&self, product: &Product, device: &Device, _: Option<&Lease>) -> Result<Option<GroupRecord<'_>>, BadRow> {
         let (product_id, group_id) = (product.id().as_str(), device.group().as_str());
         // A group that is gone is none, and the device is told 404. Another in its place would give it another group's firmware.
         let row = self.0.groups.get(product_id).and_then(|groups| groups.get(group_id));

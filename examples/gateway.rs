@@ -9,12 +9,15 @@ use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use otagate::store::Store;
 use otagate::wire::{self, Body, FilePart, otadrive};
-use otagate::{Leases, MemoryStore, NoTrace, Timestamp, fleet_file};
+use otagate::{Leases, MemoryStore, NoTrace, ProductId, Timestamp, fleet_file};
 use parking_lot::RwLock;
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::net::TcpListener;
@@ -30,6 +33,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1_024;
 const HEADERS_MAX: usize = 64;
 const STOP_SECS_MAX: u64 = 10;
 const LEASES_MAX: usize = 100_000;
+const LOG_LINES_MAX: usize = 10_000;
 const CHUNK_BYTES: usize = 64 * 1_024;
 
 const HELP: &str = "\
@@ -48,6 +52,7 @@ struct Gateway {
     files: RwLock<HashMap<String, PathBuf>>,
     store: MemoryStore,
     leases: Leases,
+    log: SyncSender<String>,
     /// Header names as they must be spelled on the wire; see `learn_spelling`.
     spelling: http::Extensions,
 }
@@ -73,6 +78,7 @@ async fn main() -> Result<(), Failure> {
         files: RwLock::new(paths(&loaded)),
         store: MemoryStore::new(loaded.fleet),
         leases: Leases::new(LEASES_MAX),
+        log: start_log(),
         spelling: learn_spelling().await?,
     });
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
@@ -97,25 +103,29 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failu
     http.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).preserve_header_case(true).title_case_headers(true);
     let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let (room, graceful) = (Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX)), GracefulShutdown::new());
+    let reloading = Arc::new(tokio::sync::Mutex::new(()));
     loop {
-        // While all places are taken, devices wait in the listener's queue.
-        let place = room.clone().acquire_owned().await?;
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // Out of file descriptors, say: wait for some to be closed.
-                Err(error) => {
-                    eprintln!("cannot accept: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            // While all places are taken, devices wait in the listener's queue.
+            accepted = async {
+                let place = room.clone().acquire_owned().await;
+                (place, listener.accept().await)
+            } => accepted,
             _ = hangup.recv() => {
-                reload(gateway.clone()).await;
+                tokio::spawn(reload(gateway.clone(), reloading.clone()));
                 continue;
             }
             _ = term.recv() => break,
             _ = tokio::signal::ctrl_c() => break,
+        };
+        let (place, stream) = match accepted {
+            (place, Ok((stream, _))) => (place?, stream),
+            // Out of file descriptors, say: wait for some to be closed.
+            (_, Err(error)) => {
+                eprintln!("cannot accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
         };
         let gateway = gateway.clone();
         let service = service_fn(move |request| respond(gateway.clone(), request));
@@ -133,21 +143,26 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failu
 }
 
 /// Reads the fleet file again. What is wrong with it is reported, and the fleet that is held goes on.
-async fn reload(gateway: Arc<Gateway>) {
-    let read = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
-        let held = gateway.store.read(Clone::clone);
-        let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
-        report(&loaded);
-        let (revision, paths) = (loaded.fleet.revision(), paths(&loaded));
-        // Before, during and after the swap every file of the fleet that decides is known.
-        gateway.files.write().extend(paths.clone());
-        gateway.store.replace(loaded.fleet, false)?;
-        *gateway.files.write() = paths;
-        eprintln!("reloaded {} at revision {}", gateway.fleet_file.display(), revision.0);
-        Ok(())
+async fn reload(gateway: Arc<Gateway>, reloading: Arc<tokio::sync::Mutex<()>>) {
+    let _one_at_a_time = reloading.lock().await;
+    let read = tokio::task::spawn_blocking(move || -> Result<u64, Failure> {
+        loop {
+            let held = gateway.store.read(Clone::clone);
+            let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
+            let (revision, paths) = (loaded.fleet.revision(), paths(&loaded));
+            report(&loaded);
+            // Before, during and after the swap every file of the fleet that decides is known.
+            let known = gateway.files.read().clone();
+            gateway.files.write().extend(paths.clone().into_iter().filter(|(locator, _)| !known.contains_key(locator)));
+            // A device that registered meanwhile must not be lost: then the file is read over the newer fleet.
+            if gateway.store.replace_seen(held.revision(), loaded.fleet)? {
+                *gateway.files.write() = paths;
+                return Ok(revision.0);
+            }
+        }
     });
     match read.await {
-        Ok(Ok(())) => {}
+        Ok(Ok(revision)) => eprintln!("reloaded at revision {revision}"),
         Ok(Err(error)) => eprintln!("not reloaded, the fleet is as it was:\n{error}"),
         Err(panic) => eprintln!("not reloaded, the fleet is as it was: {panic}"),
     }
@@ -157,41 +172,82 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
     let target = http.uri().path_and_query().map_or("", |target| target.as_str());
     let header = |name: &str| http.headers().get(name).map(|value| value.as_bytes());
     let parsed = otadrive::Request::parse(http.method().as_str(), target, header);
-    let (response, log) = match &parsed {
-        Err(malformed) => (malformed.response(), serde_json::json!({ "malformed": malformed.to_string() })),
+    let (response, told, after) = match &parsed {
+        Err(malformed) => {
+            (malformed.response(), serde_json::json!({ "malformed": malformed.to_string() }), After::default())
+        }
         Ok(request) => {
             match otadrive::answer(&gateway.store, &gateway.leases, Default::default(), request, now(), &mut NoTrace) {
-                Ok((response, answered)) => (response, log_line(request, &answered)),
-                Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() })),
+                Ok(reply) => {
+                    let (told, ends_lease) = (log_line(request, &reply), reply.device.filter(|_| reply.ends_lease));
+                    (reply.response, told, After { ends_lease, then: reply.after })
+                }
+                Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
             }
         }
     };
-    let (response, status) = match into_http(&gateway, response).await {
+    // After the answer, so that neither its time nor a store that fails tells a stranger anything (V7). `Seen` is for a ledger, which this host has not.
+    if let Some(otadrive::After::Register(product, serial)) = after.then {
+        let gateway = gateway.clone();
+        tokio::task::spawn_blocking(move || gateway.store.register(&product, &serial, now()));
+    }
+    let (response, status) = match into_http(&gateway, response, after.ends_lease).await {
         Ok(response) => response,
         Err(error) => {
             eprintln!("a firmware file cannot be read: {error}");
-            into_http(&gateway, unavailable()).await?
+            into_http(&gateway, unavailable(), None).await?
         }
     };
-    println!("{}", serde_json::json!({ "at": now().to_string(), "status": status, "answer": log }));
+    // A reader of the log that stalls must not stall devices: what does not fit is dropped.
+    let _ = gateway
+        .log
+        .try_send(serde_json::json!({ "at": now().to_string(), "status": status, "answer": told }).to_string());
     Ok(response)
 }
 
-/// The access log: JSON, so that nothing a device sends ends up unescaped. The key is not in it.
-fn log_line(request: &otadrive::Request, answered: &otadrive::Answered) -> serde_json::Value {
+/// What is left to do once a response is made.
+#[derive(Default)]
+struct After {
+    /// Once its body is sent, the lease of this device ends.
+    ends_lease: Option<(ProductId, Box<str>)>,
+    then: Option<otadrive::After>,
+}
+
+/// The access log: JSON, and every text in it escaped, so that no terminal or viewer is misled. The key is not in it.
+fn log_line(request: &otadrive::Request, reply: &otadrive::Reply) -> serde_json::Value {
     let ask = request.check_in();
-    let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned();
+    let shown = |bytes: &[u8]| {
+        let bytes = &bytes[..bytes.len().min(64)];
+        std::str::from_utf8(bytes)
+            .map_or_else(|_| bytes.escape_ascii().to_string(), |text| text.escape_debug().to_string())
+    };
+    let product = reply.device.as_ref().map(|(product, _)| product.as_str());
     serde_json::json!({
-        "call": request.call(), "serial": shown(ask.serial), "version": shown(ask.version), "reason": answered.reason,
-        "revision": answered.revision, "leased": answered.leased, "registers": answered.registers,
+        "call": request.call(), "product": product, "serial": shown(ask.serial), "version": shown(ask.version), "reason": reply.reason,
+        "revision": reply.revision, "leased": reply.leased, "registers": matches!(reply.after, Some(otadrive::After::Register(..))),
     })
+}
+
+/// Writes the access log from a thread of its own.
+fn start_log() -> SyncSender<String> {
+    let (log, lines) = sync_channel::<String>(LOG_LINES_MAX);
+    std::thread::spawn(move || {
+        let mut out = std::io::stdout().lock();
+        // Nobody reads it any more: devices are answered all the same.
+        lines.iter().take_while(|line| writeln!(out, "{line}").is_ok()).for_each(drop);
+    });
+    log
 }
 
 fn unavailable() -> wire::Response {
     wire::Response { status: 503, headers: vec![("Content-Length", "0".into())], body: Body::Empty }
 }
 
-async fn into_http(gateway: &Gateway, response: wire::Response) -> Result<(HttpResponse, u16), Failure> {
+async fn into_http(
+    gateway: &Arc<Gateway>,
+    response: wire::Response,
+    ends_lease: Option<(ProductId, Box<str>)>,
+) -> Result<(HttpResponse, u16), Failure> {
     let mut http = Response::builder().status(response.status);
     for (name, value) in response.headers {
         http = http.header(name, value);
@@ -199,7 +255,7 @@ async fn into_http(gateway: &Gateway, response: wire::Response) -> Result<(HttpR
     let body = match response.body {
         Body::Empty => Either::Left(Full::default()),
         Body::Text(text) => Either::Left(Full::from(text)),
-        Body::File(part) => Either::Right(stream(gateway, part).await?),
+        Body::File(part) => Either::Right(stream(gateway, part, ends_lease).await?),
     };
     let body = match body {
         Either::Left(full) => full.map_err(|never| match never {}).boxed(),
@@ -211,11 +267,16 @@ async fn into_http(gateway: &Gateway, response: wire::Response) -> Result<(HttpR
 }
 
 /// Streams a part of a file. If the file is shorter than it was when it was digested, the connection is cut, so that no client takes it for whole.
-async fn stream(gateway: &Gateway, part: FilePart) -> Result<Channel<Bytes, std::io::Error>, std::io::Error> {
+async fn stream(
+    gateway: &Arc<Gateway>,
+    part: FilePart,
+    ends_lease: Option<(ProductId, Box<str>)>,
+) -> Result<Channel<Bytes, std::io::Error>, std::io::Error> {
     let path = gateway.files.read().get(&part.locator).cloned().ok_or(std::io::ErrorKind::NotFound)?;
     let mut file = tokio::fs::File::open(path).await?;
     file.seek(std::io::SeekFrom::Start(part.start)).await?;
     let (mut sender, body) = Channel::new(1);
+    let gateway = gateway.clone();
     tokio::spawn(async move {
         let mut left = part.len;
         while left > 0 {
@@ -231,6 +292,13 @@ async fn stream(gateway: &Gateway, part: FilePart) -> Result<Channel<Bytes, std:
                 Ok(_) => return sender.abort(std::io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => return sender.abort(error),
             }
+        }
+        if let Some((product, serial)) = ends_lease {
+            gateway.leases.finish(
+                &product,
+                &serial,
+                now().plus_secs(otadrive::LeaseTimes::default().grace_secs.into()),
+            );
         }
     });
     Ok(body)

@@ -4,16 +4,15 @@
 //! changes, the image must not. So the host keeps what it offered, for (device, reported version), and the decision reads it: a lease fixes the
 //! answers to questions 6 to 11 and the artifact, while 1 to 5 and the deny flag are asked every time.
 
-use crate::fleet::{Hex, ProductId, RolloutId};
+use crate::fleet::{GroupId, Hex, RolloutId};
 use crate::time::Timestamp;
 use crate::verdict::FirmwareOffer;
-use parking_lot::Mutex;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// One offer that is being taken.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lease {
+    /// The device's group when the offer was made.
+    pub group: GroupId,
     /// The version that the device reported when the offer was made.
     pub version: Vec<u8>,
     /// The version of the firmware that was offered.
@@ -28,107 +27,14 @@ pub struct Lease {
 
 impl Lease {
     /// The lease of an offer. `None` where the artifact has no BLAKE3 on record, which no checked artifact lacks.
-    pub fn of(offer: &FirmwareOffer<'_>, version: &[u8], expires_at: Timestamp) -> Option<Self> {
+    pub fn of(offer: &FirmwareOffer<'_>, group: &GroupId, version: &[u8], expires_at: Timestamp) -> Option<Self> {
         Some(Self {
+            group: group.clone(),
             version: version.to_vec(),
             firmware: offer.firmware.version().text().into(),
             artifact: offer.artifact.digests().blake3?,
             rollout: offer.rollout.cloned(),
             expires_at,
         })
-    }
-}
-
-/// The leases of one process: a bounded table, one lease per device.
-///
-/// Only verified devices are made offers, so strangers cannot fill it. When it is full, leases that have expired are dropped; where none has, the new offer
-/// gets none, and its device is decided anew on each request. A host with several processes keeps its leases where all of them see them.
-#[derive(Debug)]
-pub struct Leases {
-    leases_max: usize,
-    table: Mutex<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    products: HashMap<ProductId, HashMap<Box<str>, Arc<Lease>>>,
-    len: usize,
-}
-
-impl Leases {
-    /// An empty table for at most `leases_max` devices.
-    pub fn new(leases_max: usize) -> Self {
-        Self { leases_max, table: Mutex::default() }
-    }
-
-    /// The lease of a device, if it has one that is live. Waits for nobody but another call of this type.
-    pub fn of(&self, product: &ProductId, serial: &str, now: Timestamp) -> Option<Arc<Lease>> {
-        let table = self.table.lock();
-        let lease = table.products.get(product).and_then(|devices| devices.get(serial));
-        lease.filter(|lease| now < lease.expires_at).cloned()
-    }
-
-    /// Keeps a lease, in place of the one that the device had. Gives `false` where the table is full.
-    pub fn keep(&self, product: &ProductId, serial: &str, lease: Lease, now: Timestamp) -> bool {
-        let mut table = self.table.lock();
-        let renews = table.products.get(product).is_some_and(|devices| devices.contains_key(serial));
-        if !renews && table.len >= self.leases_max {
-            table.products.values_mut().for_each(|devices| devices.retain(|_, lease| now < lease.expires_at));
-            table.len = table.products.values().map(HashMap::len).sum();
-        }
-        let room = renews || table.len < self.leases_max;
-        if room {
-            table.len += usize::from(!renews);
-            table.products.entry(product.clone()).or_default().insert(serial.into(), Arc::new(lease));
-        }
-        room
-    }
-
-    /// Shortens a device's lease to `expires_at`: the last byte was sent. A little time is best left, for a device whose connection broke
-    /// just then.
-    pub fn finish(&self, product: &ProductId, serial: &str, expires_at: Timestamp) {
-        let mut table = self.table.lock();
-        if let Some(lease) = table.products.get_mut(product).and_then(|devices| devices.get_mut(serial)) {
-            let earlier = lease.expires_at.min(expires_at);
-            Arc::make_mut(lease).expires_at = earlier;
-        }
-    }
-
-    /// How many leases are kept, expired ones included.
-    pub fn len(&self) -> usize {
-        self.table.lock().len
-    }
-
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lease(expires_at: i64) -> Lease {
-        let expires_at = Timestamp::from_millis(expires_at);
-        Lease { version: b"1".to_vec(), firmware: "2".into(), artifact: Hex([0; 32]), rollout: None, expires_at }
-    }
-
-    #[test]
-    fn the_table_is_bounded_and_makes_room_by_what_has_expired() {
-        let (leases, product) = (Leases::new(2), ProductId::new("p").unwrap());
-        let now = Timestamp::from_millis(10);
-        assert!(leases.keep(&product, "a", lease(20), now));
-        assert!(leases.keep(&product, "b", lease(30), now));
-        assert!(!leases.keep(&product, "c", lease(30), now));
-        assert!(leases.keep(&product, "b", lease(40), now), "a device may renew its own");
-        assert_eq!(leases.of(&product, "c", now), None);
-        let later = Timestamp::from_millis(20);
-        assert_eq!(leases.of(&product, "a", later), None, "it ends at its end");
-        assert!(leases.keep(&product, "c", lease(30), later));
-        leases.finish(&product, "b", later);
-        assert_eq!(leases.of(&product, "b", later), None);
-        leases.finish(&product, "c", Timestamp::from_millis(1_000));
-        assert_eq!(leases.of(&product, "c", later).unwrap().expires_at.millis(), 30, "finishing never prolongs");
     }
 }

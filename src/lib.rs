@@ -49,6 +49,7 @@ mod check_in;
 mod decide;
 mod fleet;
 mod lease;
+mod leases;
 mod time;
 mod verdict;
 
@@ -65,16 +66,17 @@ pub use decide::{decide, identify};
 pub use fleet::{
     ARTIFACTS_MAX, Aborted, AbortedSpec, Admission, AlreadyThere, ApiKey, Artifact, ArtifactSpec, BuildMetadata,
     CONFIG_BYTES_MAX, CanonicalSerial, Catalogue, Census, CensusFault, Change, Config, ConfigSpec, Device, DeviceSpec,
-    DeviceState, DigestKind, Digests, EmptyVersion, FIRMWARE_MAX, Fate, Firmware, FirmwareSpec, Fleet, FleetSpec, Gate,
-    Group, GroupId, GroupSpec, HARDWARE_MAX, Hex, KEY_BYTES_MAX, KEYS_MAX, KeyHash, LISTED_MAX, LOCATOR_BYTES_MAX,
-    Late, NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Policy, Problem, Problems, Product, ProductEntry, ProductFleetSpec,
-    ProductId, ProductSpec, Progress, RANK_CONTEXT, RESOURCES_MAX, RETRY_AFTER_SECS_MAX, Reading, Resource,
-    ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX,
-    SentDigest, SerialFault, SerialScheme, Target, TargetSpec, TextFault, UnreadableVersion, VERSION_BYTES_MAX,
-    VERSION_PREFIXES_MAX, Version, VersionFault, VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX,
-    WINDOW_SPANS_MAX, Wave, WaveSize, Window, rank,
+    DeviceState, DigestKind, Digests, EARLIER_GROUPS_MAX, EmptyVersion, FIRMWARE_MAX, Fate, Firmware, FirmwareSpec,
+    Fleet, FleetSpec, GROUPS_MAX, Gate, Group, GroupId, GroupSpec, HARDWARE_MAX, Hex, KEY_BYTES_MAX, KEYS_MAX, KeyHash,
+    LISTED_MAX, LOCATOR_BYTES_MAX, Late, NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Policy, Problem, Problems, Product,
+    ProductEntry, ProductFleetSpec, ProductId, ProductSpec, Progress, RANK_CONTEXT, RESOURCES_MAX,
+    RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState,
+    SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Target, TargetSpec, TextFault,
+    UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version, VersionFault, VersionRules, VersionRulesSpec,
+    VersionScheme, WAVES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window, rank,
 };
-pub use lease::{Lease, Leases};
+pub use lease::Lease;
+pub use leases::Leases;
 pub use store::MemoryStore;
 pub use time::Timestamp;
 pub use verdict::{Claim, ClaimRefused, Decision, Effect, FirmwareOffer, Offer, Reason, Verdict};

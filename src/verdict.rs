@@ -77,6 +77,11 @@ macro_rules! reasons {
         }
 
         impl Reason {
+            /// The reason of that number.
+            pub fn from_number(number: u16) -> Option<Self> {
+                Self::ALL.iter().copied().find(|reason| reason.number() == number)
+            }
+
             /// Every reason, by number.
             pub const ALL: &'static [Self] = &[$(Self::$reason,)*];
 
@@ -192,14 +197,25 @@ impl<'a> Effect<'a> {
 /// What to claim in the ledger before the answer is given (R5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
-    /// The group's rollout; the claim is idempotent per (rollout, device).
+    /// The rollout on whose account it is served, if it is one's; the claim is idempotent per (rollout, device). Without it a place among the group's
+    /// downloads is all that is claimed.
     pub rollout: Option<&'a RolloutId>,
-    /// The claim must be one of at most so many of the rollout, lapsed ones included: a first-come wave.
+    /// Needs `rollout`: the claim must be one of at most so many of it, lapsed ones included: a first-come wave.
     pub slots_max: Option<u32>,
     /// The claim must be one of at most so many live ones of the group: its cap on concurrent downloads.
     pub downloads_max: Option<u32>,
     /// What the refusal tells the device.
     pub retry_after_secs: Option<u32>,
+}
+
+impl Claim<'_> {
+    /// The reasons that this claim may be refused for, with the `retry_after` that goes with them.
+    fn refusals(&self) -> Vec<serde_json::Value> {
+        let slots = self.slots_max.map(|_| ClaimRefused::Slots.reason());
+        let downloads = self.downloads_max.map(|_| ClaimRefused::Downloads.reason());
+        let refusal = |reason: Reason| serde_json::json!({ "status": reason.status(), "reason": reason, "number": reason.number(), "retry_after_secs": self.retry_after_secs });
+        slots.into_iter().chain(downloads).map(refusal).collect()
+    }
 }
 
 /// Why a ledger refused a claim.
@@ -209,6 +225,16 @@ pub enum ClaimRefused {
     Slots,
     /// As many downloads run as the cap allows.
     Downloads,
+}
+
+impl ClaimRefused {
+    /// The reason that the device is given.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Slots => Reason::WaveNotOpen,
+            Self::Downloads => Reason::DownloadsFull,
+        }
+    }
 }
 
 /// The one answer to a check-in, with all that a host needs to give it.
@@ -237,10 +263,7 @@ impl<'a> Decision<'a> {
     /// The decision to give where the ledger refuses the claim that this one needs (V7).
     pub fn refused(&self, by: ClaimRefused) -> Self {
         let Some(Effect::Claim(claim)) = self.effect else { return *self };
-        let reason = match by {
-            ClaimRefused::Slots => Reason::WaveNotOpen,
-            ClaimRefused::Downloads => Reason::DownloadsFull,
-        };
+        let reason = by.reason();
         // A target whose slots are gone is withheld, so it is not shown either.
         let meant = self.meant.filter(|_| by == ClaimRefused::Downloads);
         Self {
@@ -291,7 +314,7 @@ impl Serialize for Decision<'_> {
 impl Serialize for Effect<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("effect", self.name())?;
+        map.serialize_entry("do", self.name())?;
         match self {
             Self::Register(product) => map.serialize_entry("product", product.id())?,
             Self::Seen(rollout) => map.serialize_entry("rollout", rollout)?,
@@ -299,6 +322,8 @@ impl Serialize for Effect<'_> {
                 map.serialize_entry("rollout", &claim.rollout)?;
                 map.serialize_entry("slots_max", &claim.slots_max)?;
                 map.serialize_entry("downloads_max", &claim.downloads_max)?;
+                // What to answer if the ledger refuses (V7).
+                map.serialize_entry("refused", &claim.refusals())?;
             }
         }
         map.end()

@@ -142,6 +142,7 @@ fn table_world(
         cap: None,
         entered_at: 0,
         claim_expires_at: None,
+        download_expires_at: None,
         penalty: None,
     };
     World {

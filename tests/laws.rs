@@ -132,7 +132,8 @@ proptest! {
             });
             product.devices.extend(fresh.map(|serial| Device {
                 serial: (*serial).into(), state: "verified", group: "default".into(), pin: None, cap: None, entered_at: draw::NOW,
-                claim_expires_at: None, penalty: None,
+                claim_expires_at: None,
+                download_expires_at: None, penalty: None,
             }));
             for rollout in product.groups.iter_mut().filter_map(|group| group.rollout.as_mut()).filter(|rollout| rollout.state != "draft") {
                 let threshold = rollout.waves.iter().filter_map(|wave| wave.threshold).max().max(Some(draw.next()));

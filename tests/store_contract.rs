@@ -3,7 +3,7 @@
 
 use otagate::store::contract::{self, AsyncSubject, Changed, Promise, Subject};
 use otagate::store::{
-    self, AsyncStore, AsyncView, Fault, Garbage, GroupRecord, Held, MemoryStore, MemoryView, Registered,
+    self, AsyncStore, AsyncView, Fault, Garbage, GroupRecord, Lent, MemoryStore, MemoryView, Registered,
     StandingRecord, Store, View,
 };
 use otagate::{
@@ -91,22 +91,27 @@ impl<V: View + Sync> AsyncView for LaterView<V> {
         self.0.revision()
     }
 
-    async fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, V::Error> {
+    async fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, V::Error> {
         wait().await;
         self.0.product_of_key(key)
     }
 
-    async fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, V::Error> {
+    async fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, V::Error> {
         wait().await;
         self.0.device(product, serial)
     }
 
-    async fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, V::Error> {
+    async fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        lease: Option<&Lease>,
+    ) -> Result<Option<GroupRecord<'_>>, V::Error> {
         wait().await;
-        self.0.group(product, device)
+        self.0.group(product, device, lease)
     }
 
-    async fn lease(&self, product: &Product, device: &Device) -> Result<Option<Held<'_, Lease>>, V::Error> {
+    async fn lease(&self, product: &Product, device: &Device) -> Result<Option<Lent<'_, Lease>>, V::Error> {
         wait().await;
         self.0.lease(product, device)
     }
@@ -173,7 +178,7 @@ enum Planted {
     ForgetsOtherKeys,
     CutsKeysAtNul,
     ForgetsPlaceholders,
-    FailsOnNul,
+    FailsOnImpossibleName,
     FindsAnybody,
     IgnoresProduct,
     IgnoresCase,
@@ -234,7 +239,7 @@ struct FaultyView<'s> {
 
 #[derive(Debug, thiserror::Error)]
 #[error("invalid byte sequence for encoding \"UTF8\": 0x00")]
-struct Nul;
+struct Unreadable;
 
 impl Faulty {
     fn now(&self) -> Arc<Fleet> {
@@ -248,14 +253,14 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    type Error = Nul;
+    type Error = Unreadable;
     type View<'s> = FaultyView<'s>;
 
-    fn view(&self) -> Result<FaultyView<'_>, Nul> {
+    fn view(&self) -> Result<FaultyView<'_>, Unreadable> {
         Ok(FaultyView { store: self, fleet: self.now() })
     }
 
-    fn register(&self, product: &ProductId, serial: &CanonicalSerial, at: Timestamp) -> Result<Registered, Nul> {
+    fn register(&self, product: &ProductId, serial: &CanonicalSerial, at: Timestamp) -> Result<Registered, Unreadable> {
         let mut held = self.fleet.lock().unwrap();
         let entry = held.product(product.as_str());
         let known = entry.and_then(|entry| entry.device(serial.as_str())).is_some();
@@ -321,9 +326,9 @@ impl FaultyView<'_> {
 }
 
 impl View for FaultyView<'_> {
-    type Error = Nul;
+    type Error = Unreadable;
 
-    fn revision(&self) -> Result<Revision, Nul> {
+    fn revision(&self) -> Result<Revision, Unreadable> {
         Ok(match self.store.fault {
             Planted::RevisionStands => Revision(5),
             Planted::RevisionGoesBack => Revision(u64::MAX - self.fleet().revision().0),
@@ -331,7 +336,7 @@ impl View for FaultyView<'_> {
         })
     }
 
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, Nul> {
+    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Unreadable> {
         let fleet = self.fleet();
         let found = match self.store.fault {
             Planted::FindsAnotherProduct => fleet.product_of_key(key).and_then(|_| fleet.products().last()),
@@ -352,9 +357,9 @@ impl View for FaultyView<'_> {
         Ok(Some(spec.build().unwrap().into()))
     }
 
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, Nul> {
-        if self.store.fault == Planted::FailsOnNul && product.as_str().contains('\0') {
-            return Err(Nul);
+    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Unreadable> {
+        if self.store.fault == Planted::FailsOnImpossibleName && product.as_str().contains('\u{1}') {
+            return Err(Unreadable);
         }
         let fleet = self.fleet();
         let Some(device) = self.find_device(&fleet, product, serial) else { return Ok(None) };
@@ -372,7 +377,12 @@ impl View for FaultyView<'_> {
         Ok(Some(spec.build(entry.product()).unwrap_or_else(|_| device.clone()).into()))
     }
 
-    fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, Nul> {
+    fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        _: Option<&Lease>,
+    ) -> Result<Option<GroupRecord<'_>>, Unreadable> {
         let fleet = self.fleet();
         let Some(entry) = fleet.product(product.id().as_str()) else { return Ok(None) };
         let group = entry.group(device.group().as_str());
@@ -447,8 +457,9 @@ impl View for FaultyView<'_> {
         }))
     }
 
-    fn lease(&self, _: &Product, _: &Device) -> Result<Option<Held<'_, Lease>>, Nul> {
+    fn lease(&self, _: &Product, _: &Device) -> Result<Option<Lent<'_, Lease>>, Unreadable> {
         let lease = Lease {
+            group: otagate::GroupId::new("stable").unwrap(),
             version: Vec::new(),
             firmware: "1.0.0".into(),
             artifact: Hex([0; 32]),
@@ -495,7 +506,7 @@ fn the_suite_names_the_promise_that_is_broken() {
         (P::ForgetsOtherKeys, &[KeyFindsItsProduct]),
         (P::ForgetsPlaceholders, &[KeyFindsItsProduct]),
         (P::CutsKeysAtNul, &[StrangersFindNobody]),
-        (P::FailsOnNul, &[StrangersFindNobody]),
+        (P::FailsOnImpossibleName, &[StrangersFindNobody]),
         (P::FindsAnybody, &[StrangersFindNobody]),
         (P::IgnoresProduct, &[DeviceIsItsProducts]),
         (P::IgnoresCase, &[TextSurvives]),
@@ -559,7 +570,7 @@ async fn the_suite_names_it_of_an_asynchronous_store_too() {
     use Planted as P;
     use Promise::*;
     for (fault, broken) in [
-        (P::FailsOnNul, StrangersFindNobody),
+        (P::FailsOnImpossibleName, StrangersFindNobody),
         (P::LosesDeny, CatalogueSurvives),
         (P::InventsLease, LedgerBeginsEmpty),
         (P::IgnoresLimit, RegisteringKeepsTheLimit),
@@ -686,25 +697,30 @@ impl View for WatchedView<'_> {
         Ok(revision)
     }
 
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, Lost> {
+    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Lost> {
         self.store.call("key".into())?;
         let Ok(found) = self.view.product_of_key(key);
         Ok(found)
     }
 
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, Lost> {
+    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Lost> {
         self.store.call(format!("device {product:?} {serial}"))?;
         let Ok(found) = self.view.device(product, serial);
         Ok(found)
     }
 
-    fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, Lost> {
+    fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        lease: Option<&Lease>,
+    ) -> Result<Option<GroupRecord<'_>>, Lost> {
         self.store.call(format!("group {} {}", product.id(), device.serial()))?;
-        let Ok(found) = self.view.group(product, device);
+        let Ok(found) = self.view.group(product, device, lease);
         Ok(found)
     }
 
-    fn lease(&self, product: &Product, device: &Device) -> Result<Option<Held<'_, Lease>>, Lost> {
+    fn lease(&self, product: &Product, device: &Device) -> Result<Option<Lent<'_, Lease>>, Lost> {
         self.store.call(format!("lease {} {}", product.id(), device.serial()))?;
         Ok(None)
     }
@@ -738,19 +754,24 @@ fn the_look_ups_are_key_device_group_lease_and_stop_at_the_first_gap() {
     let (told, calls) = tell(None, &known());
     assert!(told.unwrap().contains("\"serve\""));
     let device = r#"device ProductId("lamp") SN-1"#;
-    assert_eq!(calls, ["view", "revision", "key", device, "group lamp SN-1", "lease lamp SN-1"]);
+    assert_eq!(calls, ["view", "revision", "key", device, "lease lamp SN-1", "group lamp SN-1"]);
 
     // An unknown key takes one look-up of a device, as an unknown serial does.
-    assert_eq!(tell(None, &stranger()).1, ["view", "revision", "key", r#"device ProductId("\0") SN-1"#]);
+    assert_eq!(tell(None, &stranger()).1, ["view", "revision", "key", r#"device ProductId("\u{1}") SN-1"#]);
+    // So does a serial that is none: time does not tell a good key from a bad one.
+    for bad in [&b""[..], b"000", b"a\nb"] {
+        let bad = CheckIn { serial: bad, ..known() };
+        assert_eq!(tell(None, &bad).1, ["view", "revision", "key", r#"device ProductId("\u{1}") nobody"#], "{bad:?}");
+    }
     let unknown = CheckIn { serial: b"SN-9", ..known() };
     assert_eq!(tell(None, &unknown).1, ["view", "revision", "key", r#"device ProductId("lamp") SN-9"#]);
     let long = [b'k'; otagate::KEY_BYTES_MAX + 1];
     assert_eq!(
         tell(None, &CheckIn { key: &long, ..known() }).1,
-        ["view", "revision", r#"device ProductId("\0") SN-1"#]
+        ["view", "revision", r#"device ProductId("\u{1}") SN-1"#]
     );
     let unreadable = CheckIn { serial: b"\xff", ..stranger() };
-    assert_eq!(tell(None, &unreadable).1, ["view", "revision", "key", r#"device ProductId("\0") nobody"#]);
+    assert_eq!(tell(None, &unreadable).1, ["view", "revision", "key", r#"device ProductId("\u{1}") nobody"#]);
 }
 
 #[test]
@@ -804,15 +825,15 @@ impl View for &Facts {
         Ok(Revision(1))
     }
 
-    fn product_of_key(&self, _: &KeyHash) -> Result<Option<Held<'_, Product>>, Infallible> {
+    fn product_of_key(&self, _: &KeyHash) -> Result<Option<Lent<'_, Product>>, Infallible> {
         Ok(Some((&self.product).into()))
     }
 
-    fn device(&self, _: &ProductId, _: &str) -> Result<Option<Held<'_, Device>>, Infallible> {
+    fn device(&self, _: &ProductId, _: &str) -> Result<Option<Lent<'_, Device>>, Infallible> {
         Ok(Some((&self.device).into()))
     }
 
-    fn group(&self, _: &Product, _: &Device) -> Result<Option<GroupRecord<'_>>, Infallible> {
+    fn group(&self, _: &Product, _: &Device, _: Option<&Lease>) -> Result<Option<GroupRecord<'_>>, Infallible> {
         let (group, catalogue) = ((&self.group).into(), (&self.catalogue).into());
         Ok(Some(GroupRecord { group, catalogue, standing: StandingRecord::default() }))
     }

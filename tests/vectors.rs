@@ -147,7 +147,7 @@ fn drawn() -> String {
         let mut drawn = draw::world(draw);
         for product in &mut drawn.products {
             for device in &mut product.devices {
-                (device.claim_expires_at, device.penalty) = (None, None);
+                (device.claim_expires_at, device.download_expires_at, device.penalty) = (None, None, None);
             }
             for group in &mut product.groups {
                 // No ledger counts downloads or slots; a cap of 0 is full all the same.

@@ -12,8 +12,8 @@ use crate::verdict::{Decision, Effect, Offer, Reason};
 #[inline(always)]
 pub(super) fn of<'a, T: Trace>(at: &At<'a, '_>, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'a> {
     let group = at.facts.group;
-    let (mut meant, mut withheld, mut slots_max) =
-        (find(ask.want, group.config.as_ref(), group.resources.as_deref()), None, None);
+    let mut meant = find(ask.want, group.config.as_ref(), group.resources.as_deref());
+    let (mut withheld, mut slots_max, mut on_account) = (None, None, None);
     let staged = staged_for(at, ask.want);
     if let Some(rollout) = staged {
         let target = match &rollout.target {
@@ -22,7 +22,7 @@ pub(super) fn of<'a, T: Trace>(at: &At<'a, '_>, ask: &CheckIn<'_>, now: Timestam
             Target::Firmware(_) => None,
         };
         match turn::of(at, rollout, now, trace) {
-            Turn::Its { slots_max: slots } => (meant, slots_max) = (target, slots),
+            Turn::Its { slots_max: slots } => (meant, slots_max, on_account) = (target, slots, Some(rollout)),
             Turn::Withheld { reason, .. } => withheld = Some((reason, target.is_some())),
         }
     }
@@ -49,7 +49,7 @@ pub(super) fn of<'a, T: Trace>(at: &At<'a, '_>, ask: &CheckIn<'_>, now: Timestam
         if let Err((reason, retry_after_secs)) = turn::room(at, now, trace) {
             return Decision { retry_after_secs, ..answer(at.revision, reason) };
         }
-        effect = turn::claim(at, slots_max, now).map(Effect::Claim);
+        effect = turn::claim(at, on_account, slots_max, now).map(Effect::Claim);
     }
     note!(trace, Serve => Reason::Serve, "want": ask.want.name());
     serve(at.revision, offer, None, effect)

@@ -51,8 +51,10 @@ pub struct DeviceFacts<'a> {
 /// What the ledger holds about a device, in its group and that group's rollout; the default where there is no ledger.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Standing<'a> {
-    /// Its claim, live or lapsed.
+    /// Its claim on the target of the group's rollout, live or lapsed (R5, R7).
     pub claim_expires_at: Option<Timestamp>,
+    /// Its place among the group's concurrent downloads, live or lapsed; whatever it downloads (question 11).
+    pub download_expires_at: Option<Timestamp>,
     /// How often it was offered this target or a hop to it.
     pub attempts: u32,
     /// The hop that it failed at, and until when it waits.

@@ -51,7 +51,7 @@ pub fn decide<'a, T: Trace>(facts: &Facts<'a>, ask: &CheckIn<'_>, now: Timestamp
     if ask.want != Want::Firmware {
         return documents::of(&at, ask, now, trace);
     }
-    if let Some(leased) = offer::leased(&at, now, trace) {
+    if let Some(leased) = offer::leased(&at, ask, now, trace) {
         return leased; //                                                  6-12 were answered before
     }
     let meant = pass!(meant::of(&at, ask, now, trace)); //                 6

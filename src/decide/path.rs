@@ -110,7 +110,7 @@ fn first_hop<'a>(
     let (mut first, mut on) = (None, None);
     while !reaches(meant.from.as_ref(), on) {
         let usable = |stone: &&Firmware| {
-            !stone.denied && stone.fits(ask.hardware) && reaches(stone.from.as_ref(), on) && above(stone, on)
+            !stone.denied && reaches(stone.from.as_ref(), on) && above(stone, on) && stone.fits(ask.hardware)
         };
         let below = |stone: &&Firmware| rules.above(meant.version.reading(), &stone.version);
         let stone = at.facts.catalogue.stones_down().filter(below).find(usable)?;

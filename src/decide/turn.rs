@@ -51,9 +51,14 @@ pub(super) fn of<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, now: Timestamp, t
     turn
 }
 
-/// A claim of this device that has not lapsed.
-pub(super) fn holds_live_claim(at: &At<'_, '_>, now: Timestamp) -> bool {
+/// A claim of this device on the rollout's target that has not lapsed.
+fn holds_live_claim(at: &At<'_, '_>, now: Timestamp) -> bool {
     at.device.standing.claim_expires_at.is_some_and(|end| now < end)
+}
+
+/// A claim or a place among the downloads that has not lapsed: who is in the middle of it is not asked again about window and cap.
+fn is_under_way(at: &At<'_, '_>, now: Timestamp) -> bool {
+    holds_live_claim(at, now) || at.device.standing.download_expires_at.is_some_and(|end| now < end)
 }
 
 /// Membership of the last open wave: it holds all that were admitted before, since sizes are cumulative (R1) and thresholds never shrink (R3).
@@ -124,19 +129,20 @@ pub(super) fn now<'a, T: Trace>(
         note!(trace, Now => Reason::Penalty, "hop": &hop.version, "ends_at": end, "now": now, "attempts": at.device.standing.attempts);
         return Err(stop((Reason::Penalty, Some(retry_after))));
     }
-    let slots_max = match meant.way {
-        Way::Target { slots_max, .. } => slots_max,
-        _ => None,
+    let (rollout, slots_max) = match meant.way {
+        Way::Target { rollout, slots_max, .. } => (Some(rollout), slots_max),
+        _ => (None, None),
     };
-    Ok(claim(at, slots_max, now))
+    Ok(claim(at, rollout, slots_max, now))
 }
 
 /// The first half of question 11: is the window open, is there room for a download? A live claim is not asked again.
 #[inline(always)]
 pub(super) fn room<T: Trace>(at: &At<'_, '_>, now: Timestamp, trace: &mut T) -> Result<(), (Reason, Option<u32>)> {
     let GroupFacts { group, downloads_now, .. } = at.facts;
-    if holds_live_claim(at, now) {
-        note!(trace, Now => None, "claim_expires_at": at.device.standing.claim_expires_at, "now": now);
+    if is_under_way(at, now) {
+        note!(trace, Now => None, "claim_expires_at": at.device.standing.claim_expires_at,
+            "download_expires_at": at.device.standing.download_expires_at, "now": now);
         return Ok(());
     }
     let shut_millis = group.window.as_ref().map_or(0, |window| window.opens_in_millis(now));
@@ -150,12 +156,23 @@ pub(super) fn room<T: Trace>(at: &At<'_, '_>, now: Timestamp, trace: &mut T) -> 
     if full { Err((Reason::DownloadsFull, at.poll())) } else { Ok(()) }
 }
 
-/// What must be claimed before something is served: a slot of a first-come wave, a place among the downloads, or both at once.
-pub(super) fn claim<'a>(at: &At<'a, '_>, slots_max: Option<u32>, now: Timestamp) -> Option<Claim<'a>> {
-    let downloads_max = at.facts.group.downloads_max;
-    let rollout = at.facts.group.rollout.as_ref().filter(|rollout| rollout.is_active()).map(|rollout| &rollout.id);
-    let needed = (slots_max.is_some() || downloads_max.is_some()) && !holds_live_claim(at, now);
-    needed.then_some(Claim { rollout, slots_max, downloads_max, retry_after_secs: at.poll() })
+/// What must be claimed before something is served: a slot of a first-come wave, a place among the downloads, or both at once. `rollout` is the one on whose
+/// account it is served: a claim names it only then, since a claim is what lets a device go on while its rollout is paused.
+pub(super) fn claim<'a>(
+    at: &At<'a, '_>,
+    rollout: Option<&'a Rollout>,
+    slots_max: Option<u32>,
+    now: Timestamp,
+) -> Option<Claim<'a>> {
+    let downloads_max = at.facts.group.downloads_max.filter(|_| !is_under_way(at, now));
+    let slots_max = slots_max.filter(|_| !holds_live_claim(at, now));
+    let needed = slots_max.is_some() || downloads_max.is_some();
+    needed.then(|| Claim {
+        rollout: rollout.map(|rollout| &rollout.id),
+        slots_max,
+        downloads_max,
+        retry_after_secs: at.poll(),
+    })
 }
 
 /// R12: the time that is known, in seconds, rounded up, plus the device's own jitter, so that a fleet does not come back as one; at most a day.

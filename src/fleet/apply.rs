@@ -5,12 +5,13 @@
 //! specification, so that no change can make a value that a load would refuse.
 
 use super::change::Change;
+use super::frozen::{check_frozen, end_leave};
 use super::group::{Fate, Group, GroupSpec};
 use super::name::{GroupId, ProductId, RolloutId};
 use super::problem::Problems;
-use super::rollout::{Rollout, RolloutSpec, RolloutState, TargetSpec};
+use super::rollout::{RolloutSpec, RolloutState, TargetSpec};
 use super::whole::{Few, Fleet, ProductEntry, ProductFleetSpec, Revision};
-use super::{Catalogue, Device, DeviceState, FirmwareSpec, KeyHash, Product, ProductSpec};
+use super::{Catalogue, Device, DeviceState, FirmwareSpec, GROUPS_MAX, KeyHash, Product, ProductSpec, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,6 +21,14 @@ enum Note {
     Device(ProductId, Box<str>, Option<Device>),
     Entry(ProductId, Option<ProductEntry>),
     Keys(BTreeMap<KeyHash, ProductId>),
+}
+
+/// The notes of one batch.
+#[derive(Default)]
+struct Notes {
+    list: Vec<Note>,
+    /// Products whose few were noted: what they were before the batch is known, and later changes in it cost no copy.
+    touched: BTreeSet<ProductId>,
 }
 
 impl Fleet {
@@ -33,7 +42,7 @@ impl Fleet {
     /// depends on a product that was refused is not looked at.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Revision, Problems> {
         let mut problems = Problems::default();
-        let mut notes = Vec::new();
+        let mut notes = Notes::default();
         let mut refused = BTreeSet::new();
         for (index, change) in changes.iter().enumerate() {
             if refused.contains(change.product()) {
@@ -46,10 +55,10 @@ impl Fleet {
                 }
             }
         }
-        let changed = !notes.is_empty();
+        let changed = !notes.list.is_empty();
         let outcome = problems.finish(Some(()));
         if outcome.is_err() {
-            notes.into_iter().rev().for_each(|note| self.put_back(note));
+            notes.list.into_iter().rev().for_each(|note| self.put_back(note));
         } else if changed {
             self.revision = Revision(self.revision.0.saturating_add(1));
         }
@@ -74,7 +83,7 @@ impl Fleet {
         }
     }
 
-    fn apply_one(&mut self, change: &Change, notes: &mut Vec<Note>) -> Result<(), Problems> {
+    fn apply_one(&mut self, change: &Change, notes: &mut Notes) -> Result<(), Problems> {
         match change {
             Change::PutProduct { product } => return self.put_product(product, notes),
             Change::RemoveProduct { product } => return self.remove_product(product, notes),
@@ -88,12 +97,10 @@ impl Fleet {
             Change::PutProduct { .. } | Change::RemoveProduct { .. } => Ok(()),
 
             Change::PutFirmware { firmware, .. } => edit.put_firmware(firmware),
-            Change::RemoveFirmware { firmware, .. } => edit.catalogue(firmware, |list, at| drop(list.remove(at))),
-            Change::DenyFirmware { firmware, denied, .. } => {
-                edit.catalogue(firmware, |list, at| list[at].denied = *denied)
-            }
+            Change::RemoveFirmware { firmware, .. } => edit.remove_firmware(firmware),
+            Change::DenyFirmware { firmware, denied, .. } => edit.deny_firmware(firmware, *denied),
 
-            Change::PutGroup { group, .. } => edit.put_group(group),
+            Change::PutGroup { group, .. } => edit.write_group(group),
             Change::RemoveGroup { group, .. } => edit.remove_group(group),
             Change::AssignFirmware { group, firmware, .. } => {
                 edit.group(group, |spec| spec.firmware.clone_from(firmware))
@@ -110,7 +117,10 @@ impl Fleet {
             }
 
             Change::PutDevice { device, .. } => {
-                let device = device.build(edit.product()).map_err(|inner| within("device", inner))?;
+                let mut device = device.build(edit.product()).map_err(|inner| within("device", inner))?;
+                if let Some(before) = edit.entry.device(&device.serial) {
+                    device.remember(before);
+                }
                 edit.put_device(device)
             }
             Change::RemoveDevice { serial, .. } => {
@@ -138,7 +148,11 @@ impl Fleet {
             }),
             Change::Register { serial, at, .. } => edit.register(serial, *at),
 
-            Change::PutRollout { group, rollout, .. } => edit.group(group, |spec| spec.rollout = Some(rollout.clone())),
+            Change::PutRollout { group, rollout, .. } => {
+                let mut spec = edit.spec_of(group)?;
+                spec.rollout = Some(rollout.clone());
+                edit.write_group(&spec)
+            }
             Change::StartRollout { group, rollout, at, .. } => edit.rollout(group, rollout, |spec| {
                 require(spec.state == RolloutState::Draft, "is no draft, so it cannot be started")?;
                 spec.state = RolloutState::Running;
@@ -177,40 +191,57 @@ impl Fleet {
         }
     }
 
-    fn put_product(&mut self, spec: &ProductSpec, notes: &mut Vec<Note>) -> Result<(), Problems> {
+    fn put_product(&mut self, spec: &ProductSpec, notes: &mut Notes) -> Result<(), Problems> {
         let product = spec.build().map_err(|inner| within("product", inner))?;
         let id = product.id.clone();
         let mut problems = Problems::default();
         let keys = self.keys.clone();
         self.keys.retain(|_, owner| *owner != id);
         self.add_keys(&product, "product.", &mut problems);
-        notes.push(Note::Keys(keys));
+        if keys != self.keys {
+            notes.list.push(Note::Keys(keys));
+        }
         match self.products.get_mut(&id) {
             None => {
                 let few = Few { product, catalogue: Catalogue::default(), groups: BTreeMap::new() };
                 self.products.insert(id.clone(), ProductEntry::new(few));
-                notes.push(Note::Entry(id, None));
+                notes.list.push(Note::Entry(id, None));
             }
+            Some(entry) if *entry.product() == product => {}
             Some(entry) if entry.product().same_rules(&product) => {
-                notes.push(Note::Few(id, entry.few.clone()));
+                if notes.touched.insert(id.clone()) {
+                    notes.list.push(Note::Few(id, entry.few.clone()));
+                }
                 Arc::make_mut(&mut entry.few).product = product;
             }
             // Everything that was read under the old rules is read again under the new ones.
             Some(entry) => {
+                let open = |group: &&Group| {
+                    group.rollout.as_ref().is_some_and(|rollout| rollout.is_active() && rollout.last_open().is_some())
+                };
+                if entry.product().serial_scheme != product.serial_scheme
+                    && let Some(group) = entry.groups().find(open)
+                {
+                    let message = format!(
+                        "would move every rank, and group `{}` has an open wave (R3): end its rollout first",
+                        group.id
+                    );
+                    problems.add("product.serial_scheme", message);
+                }
                 let again = ProductFleetSpec { product: spec.clone(), ..entry.spec() };
                 if let Some(again) = problems.check("", again.build()) {
                     let old = self.products.insert(id.clone(), again);
-                    notes.push(Note::Entry(id, old));
+                    notes.list.push(Note::Entry(id, old));
                 }
             }
         }
         problems.finish(Some(()))
     }
 
-    fn remove_product(&mut self, id: &ProductId, notes: &mut Vec<Note>) -> Result<(), Problems> {
+    fn remove_product(&mut self, id: &ProductId, notes: &mut Notes) -> Result<(), Problems> {
         let entry = self.products.remove(id).ok_or_else(|| unknown("product", id.as_str()))?;
-        notes.push(Note::Keys(self.keys.clone()));
-        notes.push(Note::Entry(id.clone(), Some(entry)));
+        notes.list.push(Note::Keys(self.keys.clone()));
+        notes.list.push(Note::Entry(id.clone(), Some(entry)));
         self.keys.retain(|_, owner| owner != id);
         Ok(())
     }
@@ -228,7 +259,7 @@ impl Product {
 /// One product being changed, and the notes that undo it.
 struct Edit<'f> {
     entry: &'f mut ProductEntry,
-    notes: &'f mut Vec<Note>,
+    notes: &'f mut Notes,
 }
 
 impl Edit<'_> {
@@ -238,42 +269,59 @@ impl Edit<'_> {
 
     /// The few of the product, to be overwritten.
     fn few(&mut self) -> &mut Few {
-        self.notes.push(Note::Few(self.entry.product().id.clone(), self.entry.few.clone()));
+        let id = &self.entry.product().id;
+        if self.notes.touched.insert(id.clone()) {
+            self.notes.list.push(Note::Few(id.clone(), self.entry.few.clone()));
+        }
         Arc::make_mut(&mut self.entry.few)
     }
 
     fn set_device(&mut self, serial: Box<str>, device: Option<Device>) {
         let before = self.entry.set_device(serial.clone(), device);
-        self.notes.push(Note::Device(self.entry.product().id.clone(), serial, before));
+        self.notes.list.push(Note::Device(self.entry.product().id.clone(), serial, before));
     }
 
     fn put_firmware(&mut self, spec: &FirmwareSpec) -> Result<(), Problems> {
         let rules = self.product().versions();
         let firmware = spec.build(rules).map_err(|inner| within("firmware", inner))?;
-        let replaced = self.entry.catalogue().find(&firmware.version, rules).map(|old| old.version.clone());
-        let mut list: Vec<_> =
-            self.entry.catalogue().iter().filter(|one| Some(&one.version) != replaced.as_ref()).cloned().collect();
-        list.push(firmware);
-        let catalogue = Catalogue::new(list, rules).map_err(|inner| within("firmware", inner))?;
-        self.few().catalogue = catalogue;
+        let Few { product, catalogue, .. } = self.few();
+        catalogue.put(firmware, product.versions()).map_err(|inner| within("firmware", inner))
+    }
+
+    /// The version of the catalogue that an operator means.
+    fn version(&self, text: &str) -> Result<Version, Problems> {
+        let rules = self.product().versions();
+        let found = rules.version(text).ok().and_then(|version| self.entry.catalogue().find(&version, rules));
+        Ok(found.ok_or_else(|| unknown("firmware", text))?.version.clone())
+    }
+
+    fn remove_firmware(&mut self, version: &str) -> Result<(), Problems> {
+        let version = self.version(version)?;
+        let Few { product, catalogue, .. } = self.few();
+        catalogue.remove(&version, product.versions());
         Ok(())
     }
 
-    fn catalogue(
-        &mut self,
-        version: &str,
-        change: impl FnOnce(&mut Vec<super::Firmware>, usize),
-    ) -> Result<(), Problems> {
-        let rules = self.product().versions();
-        let found = rules.version(version).ok().and_then(|version| self.entry.catalogue().find(&version, rules));
-        let found = found.ok_or_else(|| unknown("firmware", version))?.version.clone();
-        let mut list: Vec<_> = self.entry.catalogue().iter().cloned().collect();
-        if let Some(at) = list.iter().position(|one| one.version == found) {
-            change(&mut list, at);
-        }
-        let catalogue = Catalogue::new(list, rules)?;
-        self.few().catalogue = catalogue;
+    fn deny_firmware(&mut self, version: &str, denied: bool) -> Result<(), Problems> {
+        let version = self.version(version)?;
+        let Few { product, catalogue, .. } = self.few();
+        catalogue.deny(&version, product.versions(), denied);
         Ok(())
+    }
+
+    /// Puts a group as an operator wrote it. What moves a rollout on has changes of its own, with rules of their own (R7).
+    fn write_group(&mut self, spec: &GroupSpec) -> Result<(), Problems> {
+        let old = self.entry.group(&spec.id).and_then(|group| group.rollout.as_ref());
+        if let Some((old, new)) = old.zip(spec.rollout.as_ref())
+            && !old.may_be_written(new)
+        {
+            let message = format!(
+                "`{}` has left draft: its state and open waves move by start, open, pause, resume, complete and abort alone (R7)",
+                old.id
+            );
+            return Err(one("group.rollout", message));
+        }
+        self.put_group(spec)
     }
 
     fn put_group(&mut self, spec: &GroupSpec) -> Result<(), Problems> {
@@ -288,8 +336,14 @@ impl Edit<'_> {
         if let Some(old) = old {
             end_leave(old, &mut group, self.product());
         }
+        if old == Some(&group) {
+            return problems.finish(Some(()));
+        }
         let id = group.id.clone();
         self.few().groups.insert(id.clone(), group);
+        if self.entry.groups().len() > GROUPS_MAX {
+            problems.add("group", format!("the product would have more than {GROUPS_MAX} groups"));
+        }
         if lower_cap {
             let pinned = self.entry.devices.values().filter(|device| device.pin().is_some() && device.group == id);
             for fault in pinned.filter_map(|device| self.entry.check_pin(device).err()) {
@@ -358,7 +412,6 @@ impl Edit<'_> {
         require(!over, "is over, so it cannot be aborted")
             .map_err(|fault| one("rollout", format!("`{rollout}` {fault}")))?;
         let was_draft = staged.state == RolloutState::Draft;
-        staged.started_at = staged.started_at.or(was_draft.then_some(crate::Timestamp::default()));
         staged.state = RolloutState::Aborted;
         let target = staged.target.clone();
         if let (TargetSpec::Firmware(target), false) = (target, was_draft) {
@@ -368,6 +421,7 @@ impl Edit<'_> {
                     .as_deref()
                     .ok_or_else(|| "is not set".to_owned())
                     .and_then(|version| self.servable(version));
+                let baseline = baseline.and_then(|()| self.below_cap(&spec));
                 baseline.map_err(|fault| one("fate", format!("`downgrade` is refused: the baseline {fault} (R10)")))?;
             }
             spec.aborted = Some(super::AbortedSpec { target, fate });
@@ -382,6 +436,17 @@ impl Edit<'_> {
             None => Err(format!("`{version}` is no firmware of the product")),
             Some(firmware) if firmware.denied => Err(format!("`{version}` is denied")),
             Some(_) => Ok(()),
+        }
+    }
+
+    fn below_cap(&self, spec: &GroupSpec) -> Result<(), String> {
+        let rules = self.product().versions();
+        let read = |text: &Option<String>| text.as_deref().and_then(|text| rules.version(text).ok());
+        match (read(&spec.firmware), read(&spec.cap)) {
+            (Some(baseline), Some(cap)) if rules.above(baseline.reading(), &cap) => {
+                Err(format!("`{baseline}` is above the group's cap `{cap}`"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -400,6 +465,9 @@ impl Edit<'_> {
     }
 
     fn put_device(&mut self, device: Device) -> Result<(), Problems> {
+        if self.entry.device(&device.serial) == Some(&device) {
+            return Ok(());
+        }
         self.entry.check_pin(&device).map_err(|fault| one("", fault))?;
         self.set_device(device.serial.clone(), Some(device));
         Ok(())
@@ -409,8 +477,7 @@ impl Edit<'_> {
         let product = self.product();
         let canonical = product.read_serial(serial.as_bytes());
         let canonical = canonical.map_err(|fault| one("serial", format!("`{}` {fault}", serial.escape_debug())))?;
-        let full = self.entry.new_devices() >= product.new_devices_max as usize;
-        if !product.register_on_first_contact || full || self.entry.device(canonical.as_str()).is_some() {
+        if !self.entry.may_register() || self.entry.device(canonical.as_str()).is_some() {
             return Ok(());
         }
         self.put_device(Device::registered(product, &canonical, at))
@@ -430,53 +497,6 @@ impl ProductEntry {
         };
         self.new_devices = self.new_devices + added - is_new(&before);
         before
-    }
-}
-
-/// R7: from the first open wave on, id, target, salt and late rule are frozen, the first-list only grows, and an open wave never closes.
-/// R11: another rollout has to wait until the one under way is over.
-pub(crate) fn check_frozen(old: &Rollout, new: Option<&Rollout>, problems: &mut Problems) {
-    let Some(new) = new.filter(|new| new.id == old.id) else {
-        if old.is_active() {
-            problems
-                .add("group.rollout", format!("rollout `{}` is under way: complete or abort it first (R11)", old.id));
-        }
-        return;
-    };
-    if old.waves.iter().all(|wave| wave.opened.is_none()) {
-        return;
-    }
-    let mut frozen = |same: bool, what: &str| {
-        if !same {
-            problems.add("group.rollout", format!("`{}`: {what} once a wave is open (R7): make a new rollout", old.id));
-        }
-    };
-    frozen(old.target == new.target, "the target is frozen");
-    frozen(old.salt() == new.salt(), "the salt is frozen");
-    frozen(old.late == new.late, "the late rule is frozen");
-    frozen(old.admission == new.admission, "the admission is frozen");
-    frozen(old.started_at == new.started_at, "the start is frozen");
-    frozen(old.first.iter().all(|serial| new.is_first(serial)), "the first-list only grows");
-    let kept = old.waves.iter().enumerate().filter(|(_, wave)| wave.opened.is_some());
-    let same = |(index, wave): (usize, &super::Wave)| {
-        new.waves.get(index).is_some_and(|new| (new.size, new.opened) == (wave.size, wave.opened))
-    };
-    frozen(kept.into_iter().all(same), "an open wave never closes and keeps its size and threshold");
-    let over = |state: &RolloutState| matches!(state, RolloutState::Completed | RolloutState::Aborted);
-    frozen(!over(&old.state) || old.state == new.state, "what is over stays over");
-    frozen(new.state != RolloutState::Draft, "it is no draft any more");
-}
-
-/// R10: `leave` holds until the group's baseline changes.
-fn end_leave(old: &Group, new: &mut Group, product: &Product) {
-    let rules = product.versions();
-    let same = match (&old.firmware, &new.firmware) {
-        (Some(a), Some(b)) => rules.equal(a.reading(), b.reading()),
-        (None, None) => true,
-        _ => false,
-    };
-    if !same && new.aborted == old.aborted && new.aborted.as_ref().is_some_and(|aborted| aborted.fate == Fate::Leave) {
-        new.aborted = None;
     }
 }
 

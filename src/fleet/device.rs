@@ -3,9 +3,12 @@
 use super::Product;
 use super::name::{GroupId, NAME_BYTES_MAX, check_text};
 use super::problem::Problems;
-use super::version::Version;
+use super::version::{VERSION_BYTES_MAX, Version};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+/// How many groups a device remembers that it was in; beyond it the one that it entered first is forgotten.
+pub const EARLIER_GROUPS_MAX: usize = 64;
 
 /// Where a device stands with the operator (question 4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub struct DeviceSpec {
     pub state: DeviceState,
     /// Its group.
     pub group: String,
-    /// When it entered the group for the first time (R4).
+    /// When it entered the group for the first time (R4). Without it the device is as old as time, and never a late joiner.
     #[serde(default)]
     pub entered_at: Timestamp,
     /// The version of the firmware that it is pinned to.
@@ -94,9 +97,12 @@ impl DeviceSpec {
         {
             problems.add("pin", format!("`{pin}` is above the device's cap `{cap}`"));
         }
-        for (place, text) in [("version", &self.version), ("hardware", &self.hardware)] {
-            if let Some(text) = text {
-                problems.check_one(place, check_text(text, NAME_BYTES_MAX));
+        // An empty version is one that was reported (W4).
+        for (place, text, max) in
+            [("version", &self.version, VERSION_BYTES_MAX), ("hardware", &self.hardware, NAME_BYTES_MAX)]
+        {
+            if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+                problems.check_one(place, check_text(text, max));
             }
         }
         let hardware = self.hardware.as_deref().map(Box::from);
@@ -167,6 +173,18 @@ impl Device {
         self.rare.as_ref().and_then(|rare| rare.hardware.as_deref())
     }
 
+    /// Keeps the first times that `before`, the same device as it was, entered its groups, unless this one names its own (R4).
+    pub(crate) fn remember(&mut self, before: &Device) {
+        if self.rare.as_ref().is_some_and(|rare| !rare.earlier_groups.is_empty()) || self.group == before.group {
+            return;
+        }
+        let (group, entered_at) = (std::mem::replace(&mut self.group, before.group.clone()), self.entered_at);
+        let earlier_groups = before.rare.as_ref().map(|rare| rare.earlier_groups.clone()).unwrap_or_default();
+        self.entered_at = before.entered_at;
+        self.change_rare(|rare| rare.earlier_groups = earlier_groups);
+        self.enter(group, entered_at);
+    }
+
     /// Changes what is rare, and drops the box where nothing is left in it.
     pub(crate) fn change_rare(&mut self, change: impl FnOnce(&mut Rare)) {
         let mut rare = self.rare.take().unwrap_or_default();
@@ -187,6 +205,11 @@ impl Device {
                 entered_at = rare.earlier_groups.swap_remove(index).1;
             }
             rare.earlier_groups.push((left, left_entered_at));
+            if rare.earlier_groups.len() > EARLIER_GROUPS_MAX {
+                let oldest =
+                    rare.earlier_groups.iter().enumerate().min_by_key(|(_, (_, at))| *at).map(|(index, _)| index);
+                rare.earlier_groups.remove(oldest.unwrap_or(0));
+            }
             rare.earlier_groups.sort_unstable();
         });
         self.entered_at = entered_at;

@@ -7,13 +7,13 @@ use super::version::{Reading, Version, VersionRules};
 use serde::{Deserialize, Serialize};
 
 /// The most artifacts of one firmware.
-pub const ARTIFACTS_MAX: usize = 1_024;
-/// The most hardware names of one artifact.
-pub const HARDWARE_MAX: usize = 256;
+pub const ARTIFACTS_MAX: usize = 256;
+/// The most hardware names of one firmware, over all its artifacts.
+pub const HARDWARE_MAX: usize = 1_024;
 /// The most firmware of one product.
 pub const FIRMWARE_MAX: usize = 65_536;
 /// The most stones of one product: finding a path is quadratic in them (question 10).
-pub const STONES_MAX: usize = 256;
+pub const STONES_MAX: usize = 64;
 
 /// A firmware as an operator writes it; [`build`](FirmwareSpec::build) checks it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -98,6 +98,10 @@ impl FirmwareSpec {
         } else if self.artifacts.len() > ARTIFACTS_MAX {
             problems.add("artifacts", format!("are more than {ARTIFACTS_MAX}"));
         }
+        if self.artifacts.iter().map(|artifact| artifact.hardware.len()).sum::<usize>() > HARDWARE_MAX {
+            problems.add("artifacts", format!("name more than {HARDWARE_MAX} hardware in all"));
+            return problems.finish(None);
+        }
         let mut artifacts = Vec::with_capacity(self.artifacts.len());
         for (index, artifact) in self.artifacts.iter().enumerate() {
             let place = format!("artifacts[{index}]");
@@ -118,9 +122,6 @@ impl FirmwareSpec {
 impl ArtifactSpec {
     fn build(&self, rules: &VersionRules) -> Result<Artifact, Problems> {
         let mut problems = Problems::default();
-        if self.hardware.len() > HARDWARE_MAX {
-            problems.add("hardware", format!("names more than {HARDWARE_MAX}"));
-        }
         for (index, hardware) in self.hardware.iter().enumerate() {
             problems.check_one(&format!("hardware[{index}]"), check_text(hardware, NAME_BYTES_MAX));
         }
@@ -271,27 +272,67 @@ impl Catalogue {
     pub fn new(mut firmware: Vec<Firmware>, rules: &VersionRules) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         firmware.sort_by(|a, b| rules.search_order(a.version.reading(), b.version.reading()));
-        // Equal versions stand in one run of the search order, but build metadata that counts may stand between them.
-        let equal = |a: &Firmware, b: &Firmware| rules.equal(a.version.reading(), b.version.reading());
-        let same_rank =
-            |a: &Firmware, b: &Firmware| rules.search_order(a.version.reading(), b.version.reading()).is_eq();
-        for (index, one) in firmware.iter().enumerate() {
-            if let Some(twin) =
-                firmware[index + 1..].iter().take_while(|next| same_rank(one, next)).find(|next| equal(one, next))
-            {
-                problems.add("", format!("firmware `{}` and `{}` are the same version", one.version, twin.version));
+        for pair in firmware.windows(2) {
+            if rules.equal(pair[0].version.reading(), pair[1].version.reading()) {
+                problems
+                    .add("", format!("firmware `{}` and `{}` are the same version", pair[0].version, pair[1].version));
             }
         }
-        if firmware.len() > FIRMWARE_MAX {
+        let stones = (0..).zip(&firmware).filter(|(_, firmware)| firmware.stone).map(|(index, _)| index).collect();
+        let catalogue = Self { firmware, stones };
+        problems.check("", catalogue.check_limits());
+        problems.finish(Some(catalogue))
+    }
+
+    /// Puts a firmware in the place of the one of an equal version, or adds it. `O(n)`, without reading versions again.
+    pub(crate) fn put(&mut self, firmware: Firmware, rules: &VersionRules) -> Result<(), Problems> {
+        let stone = firmware.stone;
+        let at = match self.position(firmware.version.reading(), rules) {
+            Ok(at) => {
+                self.firmware[at] = firmware;
+                self.stones.retain(|index| *index as usize != at);
+                at
+            }
+            Err(at) => {
+                self.firmware.insert(at, firmware);
+                self.stones.iter_mut().filter(|index| **index as usize >= at).for_each(|index| *index += 1);
+                at
+            }
+        };
+        if stone {
+            // At most `FIRMWARE_MAX`, and one more, which is refused.
+            let index = u32::try_from(at).unwrap_or(u32::MAX);
+            self.stones.insert(self.stones.partition_point(|stone| *stone < index), index);
+        }
+        self.check_limits()
+    }
+
+    /// Removes the firmware of that version, if there is one. `O(n)`.
+    pub(crate) fn remove(&mut self, version: &Version, rules: &VersionRules) {
+        if let Ok(at) = self.position(version.reading(), rules) {
+            self.firmware.remove(at);
+            self.stones.retain(|index| *index as usize != at);
+            self.stones.iter_mut().filter(|index| **index as usize > at).for_each(|index| *index -= 1);
+        }
+    }
+
+    /// Denies the firmware of that version, or lifts that. `O(log n)`.
+    pub(crate) fn deny(&mut self, version: &Version, rules: &VersionRules, denied: bool) {
+        if let Ok(at) = self.position(version.reading(), rules) {
+            self.firmware[at].denied = denied;
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        if self.firmware.len() > FIRMWARE_MAX {
             problems.add("", format!("there are more than {FIRMWARE_MAX} firmware: remove the oldest"));
         }
-        let stones: Vec<u32> =
-            (0..).zip(&firmware).filter(|(_, firmware)| firmware.stone).map(|(index, _)| index).collect();
-        if stones.len() > STONES_MAX {
+        if self.stones.len() > STONES_MAX {
             problems
                 .add("", format!("there are more than {STONES_MAX} stones: remove the mark where no device needs it"));
         }
-        problems.finish(Some(Self { firmware, stones }))
+        problems.finish(Some(()))
     }
 
     /// The firmware of that version. `O(log n)` comparisons.
@@ -300,10 +341,12 @@ impl Catalogue {
     }
 
     pub(crate) fn find_reading(&self, version: Reading<'_>, rules: &VersionRules) -> Option<&Firmware> {
-        let from = self.firmware.partition_point(|one| rules.search_order(one.version.reading(), version).is_lt());
-        let run =
-            self.firmware[from..].iter().take_while(|one| rules.search_order(one.version.reading(), version).is_eq());
-        run.into_iter().find(|one| rules.equal(one.version.reading(), version))
+        self.position(version, rules).ok().and_then(|at| self.firmware.get(at))
+    }
+
+    /// Where a version stands, or would.
+    fn position(&self, version: Reading<'_>, rules: &VersionRules) -> Result<usize, usize> {
+        self.firmware.binary_search_by(|one| rules.search_order(one.version.reading(), version))
     }
 
     /// All firmware, lowest first (under `exact` in the order of its text).

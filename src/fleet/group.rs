@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest config document, in bytes.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+/// The most groups of one product.
+pub const GROUPS_MAX: usize = 16_384;
 /// The most resources of one group.
 pub const RESOURCES_MAX: usize = 4_096;
 
@@ -198,7 +200,7 @@ impl ConfigSpec {
         let mut problems = Problems::default();
         if self.document.len() > CONFIG_BYTES_MAX {
             problems.add("document", format!("is longer than {CONFIG_BYTES_MAX} bytes"));
-        } else if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&self.document) {
+        } else if let Err(error) = serde_json::from_str::<serde_json::Value>(&self.document) {
             problems.add("document", format!("is no JSON: {error}"));
         }
         let computed = Digests::blake3_of(self.document.as_bytes()).blake3;

@@ -10,6 +10,7 @@ mod change;
 mod device;
 mod digest;
 mod firmware;
+mod frozen;
 mod group;
 mod lint;
 mod name;
@@ -22,18 +23,18 @@ mod version;
 mod whole;
 mod window;
 
-#[cfg(feature = "fleet-file")]
-pub(crate) use apply::check_frozen;
 pub use census::{Census, CensusFault};
 pub use change::Change;
-pub use device::{Device, DeviceSpec, DeviceState};
+pub use device::{Device, DeviceSpec, DeviceState, EARLIER_GROUPS_MAX};
 pub use digest::{DigestKind, Digests, Hex, SentDigest};
 pub use firmware::{
     ARTIFACTS_MAX, Artifact, ArtifactSpec, Catalogue, FIRMWARE_MAX, Firmware, FirmwareSpec, HARDWARE_MAX, STONES_MAX,
 };
+#[cfg(feature = "fleet-file")]
+pub(crate) use frozen::check_frozen;
 pub use group::{
-    Aborted, AbortedSpec, CONFIG_BYTES_MAX, Config, ConfigSpec, Fate, Group, GroupSpec, Policy, RESOURCES_MAX,
-    Resource, ResourceSpec,
+    Aborted, AbortedSpec, CONFIG_BYTES_MAX, Config, ConfigSpec, Fate, GROUPS_MAX, Group, GroupSpec, Policy,
+    RESOURCES_MAX, Resource, ResourceSpec,
 };
 #[cfg(feature = "fleet-file")]
 pub(crate) use name::check_text;

@@ -109,8 +109,9 @@ name! {
 }
 
 impl ProductId {
-    /// A name that no product can have, since it has a control character: what is asked for when nobody is meant.
+    /// A name that no product can have, since it has a control character: what is asked for when nobody is meant. Not NUL, which some databases
+    /// cannot take in a text.
     pub(crate) fn nobody() -> Self {
-        Self("\0".into())
+        Self("\u{1}".into())
     }
 }

@@ -239,11 +239,11 @@ impl RolloutSpec {
             }
         };
         check_waves(&self.waves, self.admission, &mut problems);
-        let live = !matches!(self.state, RolloutState::Draft);
-        if live && self.started_at.is_none() {
+        let draft = self.state == RolloutState::Draft;
+        if !draft && self.state != RolloutState::Aborted && self.started_at.is_none() {
             problems.add("started_at", "is missing: a rollout that runs has started at some time");
         }
-        if !live && self.waves.iter().any(|wave| wave.opened.is_some()) {
+        if draft && self.waves.iter().any(|wave| wave.opened.is_some()) {
             problems.add("waves", "one is open, but the rollout is a draft");
         }
         let first = read_serials("first", &self.first, product, &mut problems);

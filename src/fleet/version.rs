@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The grammars are our own: numbers have any length, as semver.org's own list of valid versions wants, case is folded, and
-//! nothing is allocated on the way to a 304. The `semver` crate is the yardstick in `tests/version_order.rs`.
+//! nothing is allocated on the way to a 304. The `semver` crate is the yardstick in `tests/real_versions.rs`.
 
 use super::name::{TextFault, check_text};
 use super::problem::Problems;
@@ -322,13 +322,20 @@ impl VersionRules {
         self.order(a, b.reading()) == Some(Ordering::Greater)
     }
 
-    /// A total order of firmware versions for searching: by rank, under `exact` by folded text. Versions that are
-    /// [`equal`](Self::equal) are equal here; the reverse fails only for build metadata that counts.
+    /// A total order of firmware versions for searching: by rank, then by build metadata where that counts; under `exact` by folded text. Versions are
+    /// equal here exactly when they are [`equal`](Self::equal).
     pub(crate) fn search_order<'a>(&self, a: Reading<'a>, b: Reading<'a>) -> Ordering {
-        self.order(a, b).unwrap_or_else(|| {
-            let folded = |reading: Reading<'a>| reading.bytes().iter().map(u8::to_ascii_lowercase);
-            folded(a).cmp(folded(b))
-        })
+        let folded = |bytes: &'a [u8]| bytes.iter().map(u8::to_ascii_lowercase);
+        let counted = |reading: Reading<'a>| match self.spec.build_metadata {
+            BuildMetadata::CountsForEquality if self.spec.scheme == VersionScheme::Semver => {
+                folded(grammar::build_metadata(reading.bytes()))
+            }
+            _ => folded(b""),
+        };
+        match self.order(a, b) {
+            Some(order) => order.then_with(|| counted(a).cmp(counted(b))),
+            None => folded(a.bytes()).cmp(folded(b.bytes())),
+        }
     }
 
     fn canonical<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {

@@ -12,7 +12,9 @@
 
 use super::name::{GroupId, ProductId};
 use super::problem::Problems;
-use super::{Catalogue, Device, DeviceSpec, Firmware, FirmwareSpec, Group, GroupSpec, KeyHash, Product, ProductSpec};
+use super::{
+    Catalogue, Device, DeviceSpec, Firmware, FirmwareSpec, GROUPS_MAX, Group, GroupSpec, KeyHash, Product, ProductSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,6 +119,9 @@ impl ProductFleetSpec {
             .collect();
         let catalogue = problems.check("firmware", Catalogue::new(firmware, rules)).unwrap_or_default();
         let mut groups = BTreeMap::new();
+        if self.groups.len() > GROUPS_MAX {
+            problems.add("groups", format!("are more than {GROUPS_MAX}"));
+        }
         for (index, spec) in self.groups.iter().enumerate() {
             let place = format!("groups[{index}]");
             if let Some(group) = problems.check(&place, spec.build(&product))
@@ -216,6 +221,12 @@ impl ProductEntry {
     /// How many of its devices are `new`.
     pub fn new_devices(&self) -> usize {
         self.new_devices
+    }
+
+    /// Question 3: whether one more device may be registered on first contact.
+    pub fn may_register(&self) -> bool {
+        let product = self.product();
+        product.register_on_first_contact && self.new_devices < product.new_devices_max as usize
     }
 
     /// L3: a pin above the cap of the group. That of the device is checked when the device is built.

@@ -40,8 +40,8 @@
 //! is not asked about views that outlive one. Both stand in the [`Report`].
 //!
 //! **What it needs.** A dozen stores of at most some hundred rows, a few thousand look-ups, up to eight threads (or tasks) at once. The fleets are small and
-//! nasty; a store that is right for them may still be slow for many. A
-//! store whose views lock twice hangs here, as it would in the field: once when a view is held and a writer waits.
+//! nasty; a store that is right for them may still be slow for many. A store whose view takes a lock at each look-up, besides the one that it holds, may hang
+//! here while a writer waits, as it may in the field.
 //!
 //! **What it leaves out.** Claims and leases, which only a ledger of the host can make: a store is opened without any, and must say so. Time: nobody
 //! measures here whether an unknown key takes as long as an unknown serial. A store that fails: that is tested with the crate.

@@ -3,11 +3,12 @@
 //! Readers share the lock, a writer waits for them and keeps them out while it applies a batch; a big fleet wants the index instead.
 //! It keeps no ledger: a group with a cap on downloads, or a rollout that admits first come, needs a store that does.
 
-use super::{GroupRecord, Held, Registered, StandingRecord, Store, View};
+use super::{GroupRecord, Lent, Registered, StandingRecord, Store, View};
 use crate::fleet::{
     CanonicalSerial, Catalogue, Change, Device, Fleet, Group, KeyHash, Problems, Product, ProductEntry, ProductId,
     Revision,
 };
+use crate::lease::Lease;
 use crate::time::Timestamp;
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::convert::Infallible;
@@ -55,14 +56,36 @@ impl MemoryStore {
     /// The revision is not above the one held, and `force` is not given.
     pub fn replace(&self, fleet: Fleet, force: bool) -> Result<(), ReplaceFault> {
         let mut held = self.fleet.write();
-        let (at, offered) = (held.revision(), fleet.revision());
-        if offered <= at && !force {
-            return if offered == at && *held == fleet { Ok(()) } else { Err(ReplaceFault { held: at, offered }) };
-        }
-        let old = std::mem::replace(&mut *held, fleet);
+        let old = Self::swap(&mut held, fleet, force)?;
         drop(held);
         drop(old);
         Ok(())
+    }
+
+    /// Gives what is to be dropped once readers were let in again.
+    fn swap(held: &mut Fleet, fleet: Fleet, force: bool) -> Result<Fleet, ReplaceFault> {
+        let (at, offered) = (held.revision(), fleet.revision());
+        match offered > at || force {
+            true => Ok(std::mem::replace(held, fleet)),
+            false if offered == at && *held == fleet => Ok(fleet),
+            false => Err(ReplaceFault { held: at, offered }),
+        }
+    }
+
+    /// Replaces the fleet as [`replace`](Self::replace) does, if it is still the one of revision `seen`, from which the new one was made; else nothing that
+    /// was applied since would be in it, and `false` is given: look again, and make it anew.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace) without force.
+    pub fn replace_seen(&self, seen: Revision, fleet: Fleet) -> Result<bool, ReplaceFault> {
+        let mut held = self.fleet.write();
+        if held.revision() != seen {
+            return Ok(false);
+        }
+        let old = Self::swap(&mut held, fleet, false)?;
+        drop(held);
+        drop(old);
+        Ok(true)
     }
 
     /// Looks at the whole fleet while writers wait.
@@ -80,6 +103,17 @@ impl Store for MemoryStore {
     }
 
     fn register(&self, product: &ProductId, serial: &CanonicalSerial, at: Timestamp) -> Result<Registered, Infallible> {
+        // Most strangers ask again and again: they must not keep readers out.
+        let known = self
+            .fleet
+            .read()
+            .product(product.as_str())
+            .map(|entry| (entry.device(serial.as_str()).is_some(), entry.may_register()));
+        match known {
+            Some((true, _)) => return Ok(Registered::Known),
+            Some((false, true)) => {}
+            Some((false, false)) | None => return Ok(Registered::Refused),
+        }
         let mut fleet = self.fleet.write();
         let device = |fleet: &Fleet| {
             fleet.product(product.as_str()).is_some_and(|entry| entry.device(serial.as_str()).is_some())
@@ -107,19 +141,24 @@ impl View for MemoryView<'_> {
         Ok(self.fleet.revision())
     }
 
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, Infallible> {
+    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Infallible> {
         Ok(self.fleet.product_of_key(key).map(|entry| entry.product().into()))
     }
 
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, Infallible> {
+    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Infallible> {
         // A product that does not exist is asked for when the key is unknown: some product's devices are searched all the same.
         let entry = self.entry(product);
         let searched = entry.or_else(|| self.fleet.products().next());
         let device = std::hint::black_box(searched.and_then(|entry| entry.device(serial)));
-        Ok(device.filter(|_| entry.is_some()).map(Held::Borrowed))
+        Ok(device.filter(|_| entry.is_some()).map(Lent::Borrowed))
     }
 
-    fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, Infallible> {
+    fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        _: Option<&Lease>,
+    ) -> Result<Option<GroupRecord<'_>>, Infallible> {
         let entry = self.entry(product.id());
         let found = |entry| -> Option<(&Group, &Catalogue)> {
             Some((ProductEntry::group(entry, device.group().as_str())?, entry.catalogue()))

@@ -4,7 +4,7 @@
 //!   Store ── view() ──▶ View, of one revision
 //!                         1  product_of_key(BLAKE3 of the key)        ──▶ Product
 //!                         2  device(product, canonical serial)        ──▶ Device
-//!                         3  group(product, device)                   ──▶ GroupRecord: group, firmware, standing
+//!                         3  group(product, device)                   ──▶ GroupRecord: group, firmware, standing; before it the lease
 //!                                                                          │
 //!   fetch() stops at the first gap and checks what it got ──▶ Found ──▶ Facts ──▶ decide
 //! ```
@@ -19,13 +19,13 @@
 //! **Threads and frequency.** A [`Store`] is asked from any thread, once per check-in; a view stays on the thread that took it, or moves with its
 //! task. A view that blocks writers, blocks them for the length of one decision.
 
-mod held;
+mod lent;
 mod memory;
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 
-pub use held::Held;
+pub use lent::Lent;
 pub use memory::{MemoryStore, MemoryView, ReplaceFault};
 
 use crate::check_in::CheckIn;
@@ -33,7 +33,8 @@ use crate::decide::decide;
 use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 use crate::decide::trace::Trace;
 use crate::fleet::{
-    CanonicalSerial, Catalogue, Device, Group, KeyHash, Policy, Product, ProductId, Revision, SerialScheme, Version,
+    CanonicalSerial, Catalogue, Device, DeviceState, Group, KeyHash, Policy, Product, ProductId, Revision,
+    SerialScheme, Version,
 };
 use crate::lease::Lease;
 use crate::time::Timestamp;
@@ -58,7 +59,7 @@ pub trait Store {
 
     /// Carries out [`Effect::Register`](crate::Effect::Register): the device becomes `new` in the product's default group. Registering twice is
     /// registering once. Beyond the product's limit of `new` devices nothing happens; the store counts and adds in one step, so that a flood of
-    /// strangers cannot pass the limit together.
+    /// strangers cannot pass the limit together. A serial that the product lists as a placeholder is not registered.
     ///
     /// # Errors
     /// The store cannot be written. The answer to the device is the same (question 3).
@@ -92,7 +93,7 @@ pub trait View {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, Self::Error>;
+    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Self::Error>;
 
     /// The device of this product and canonical serial.
     ///
@@ -101,31 +102,37 @@ pub trait View {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, Self::Error>;
+    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Self::Error>;
 
-    /// The group of this device, with the firmware that a decision may need and what the ledger holds about the device.
+    /// The offer that the device was made and has not finished taking. A host that serves no ranged downloads has none; one that keeps its leases
+    /// elsewhere lends them by [`Found::lend`].
     ///
     /// # Errors
     /// The store cannot be read.
-    fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, Self::Error>;
-
-    /// The offer that the device was made and has not finished taking. A host that serves no ranged downloads has none.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    fn lease(&self, product: &Product, device: &Device) -> Result<Option<Held<'_, Lease>>, Self::Error> {
+    fn lease(&self, product: &Product, device: &Device) -> Result<Option<Lent<'_, Lease>>, Self::Error> {
         let _ = (product, device);
         Ok(None)
     }
+
+    /// The group of this device, with the firmware that a decision may need and what the ledger holds about the device. Asked for verified devices alone.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        lease: Option<&Lease>,
+    ) -> Result<Option<GroupRecord<'_>>, Self::Error>;
 }
 
 /// A group as a store finds it.
 #[derive(Clone, Debug)]
 pub struct GroupRecord<'v> {
     /// The group.
-    pub group: Held<'v, Group>,
-    /// The product's firmware: all, or at least the baseline, the target, the device's pin, what the device's lease names, and every stone.
-    pub catalogue: Held<'v, Catalogue>,
+    pub group: Lent<'v, Group>,
+    /// The product's firmware: all, or at least the baseline, the target, the device's pin, what its lease names, and every stone.
+    pub catalogue: Lent<'v, Catalogue>,
     /// What the ledger holds about the device and the group; the default without a ledger.
     pub standing: StandingRecord,
 }
@@ -133,8 +140,10 @@ pub struct GroupRecord<'v> {
 /// What a ledger holds about a device, in its group and that group's rollout.
 #[derive(Clone, Debug, Default)]
 pub struct StandingRecord {
-    /// The device's claim, live or lapsed.
+    /// The device's claim on the target of the group's rollout, live or lapsed.
     pub claim_expires_at: Option<Timestamp>,
+    /// The device's place among the group's concurrent downloads, live or lapsed.
+    pub download_expires_at: Option<Timestamp>,
     /// How often it was offered this target or a hop to it.
     pub attempts: u32,
     /// The hop that it failed at, and until when it waits.
@@ -179,28 +188,29 @@ pub trait AsyncView: Sync {
     fn product_of_key(
         &self,
         key: &KeyHash,
-    ) -> impl Future<Output = Result<Option<Held<'_, Product>>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Lent<'_, Product>>, Self::Error>> + Send;
     /// See [`View::device`].
     fn device(
         &self,
         product: &ProductId,
         serial: &str,
-    ) -> impl Future<Output = Result<Option<Held<'_, Device>>, Self::Error>> + Send;
-    /// See [`View::group`].
-    fn group(
-        &self,
-        product: &Product,
-        device: &Device,
-    ) -> impl Future<Output = Result<Option<GroupRecord<'_>>, Self::Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Lent<'_, Device>>, Self::Error>> + Send;
     /// See [`View::lease`].
     fn lease(
         &self,
         product: &Product,
         device: &Device,
-    ) -> impl Future<Output = Result<Option<Held<'_, Lease>>, Self::Error>> + Send {
+    ) -> impl Future<Output = Result<Option<Lent<'_, Lease>>, Self::Error>> + Send {
         let _ = (product, device);
         async { Ok(None) }
     }
+    /// See [`View::group`].
+    fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        lease: Option<&Lease>,
+    ) -> impl Future<Output = Result<Option<GroupRecord<'_>>, Self::Error>> + Send;
 }
 
 /// Why there is no decision: nothing is served then, whatever it is (V4).
@@ -250,10 +260,10 @@ impl fmt::Display for Garbage {
 pub struct Found<'v> {
     revision: Revision,
     key: Option<KeyHash>,
-    product: Option<Held<'v, Product>>,
-    device: Option<Held<'v, Device>>,
+    product: Option<Lent<'v, Product>>,
+    device: Option<Lent<'v, Device>>,
     group: Option<GroupRecord<'v>>,
-    lease: Option<Held<'v, Lease>>,
+    lease: Option<Lent<'v, Lease>>,
 }
 
 impl Found<'_> {
@@ -288,7 +298,7 @@ impl Found<'_> {
 
     /// Puts in the lease of the device, for a host that keeps leases beside its store.
     pub fn lend(&mut self, lease: Option<std::sync::Arc<Lease>>) {
-        self.lease = lease.map(Held::Shared);
+        self.lease = lease.map(Lent::Shared);
     }
 
     /// V4: what section 6 would refuse at load is a failure of the store.
@@ -314,6 +324,7 @@ impl StandingRecord {
     fn facts(&self) -> Standing<'_> {
         Standing {
             claim_expires_at: self.claim_expires_at,
+            download_expires_at: self.download_expires_at,
             attempts: self.attempts,
             penalty: self.penalty.as_ref().map(|(hop, end)| (hop, *end)),
             place: self.place,
@@ -332,23 +343,26 @@ macro_rules! fetch_from {
             found.key = Some(hash);
             found.product = $view.product_of_key(&hash)$(.$await)?.map_err(Fault::Store)?;
         }
-        match &found.product {
-            None => {
-                // Unknown keys and unknown serials take the same time: one look-up that finds nobody.
+        if let Some(product) = &found.product {
+            canonical = product.read_serial($ask.serial).ok();
+        }
+        match (&found.product, &canonical) {
+            (Some(product), Some(serial)) => {
+                found.device = $view.device(product.id(), serial.as_str())$(.$await)?.map_err(Fault::Store)?;
+            }
+            // Time does not tell an unknown key, a bad serial and an unknown serial apart: each costs one look-up that finds nobody.
+            _ => {
                 let serial = SerialScheme::Opaque.read($ask.serial).ok();
                 let serial = serial.as_ref().map_or("nobody", CanonicalSerial::as_str);
                 $view.device(&nobody(), serial)$(.$await)?.map_err(Fault::Store)?;
             }
-            Some(product) => {
-                if let Ok(serial) = product.read_serial($ask.serial) {
-                    found.device = $view.device(product.id(), serial.as_str())$(.$await)?.map_err(Fault::Store)?;
-                    canonical = Some(serial);
-                }
-                if let Some(device) = &found.device {
-                    found.group = $view.group(product, device)$(.$await)?.map_err(Fault::Store)?;
-                    found.lease = $view.lease(product, device)$(.$await)?.map_err(Fault::Store)?;
-                }
-            }
+        }
+        // Question 4 stops whoever is not verified, so nothing more is looked up for them.
+        if let (Some(product), Some(device)) = (&found.product, &found.device)
+            && device.state() == DeviceState::Verified
+        {
+            found.lease = $view.lease(product, device)$(.$await)?.map_err(Fault::Store)?;
+            found.group = $view.group(product, device, found.lease.as_deref())$(.$await)?.map_err(Fault::Store)?;
         }
         found.check(canonical.as_ref()).map_err(Fault::Garbage)?;
         Ok(found)

@@ -16,9 +16,12 @@ use super::{Body, FilePart, Malformed, Query, Range, Response, parse_range};
 use crate::check_in::{CheckIn, Want};
 use crate::decide::trace::Trace;
 use crate::decide::{decide, identify};
-use crate::fleet::{DigestKind, Digests, Resource, Revision, SentDigest};
-use crate::lease::{Lease, Leases};
-use crate::store::{Fault, Store, View, fetch};
+use crate::fleet::{
+    CanonicalSerial, Device, DigestKind, Digests, Product, ProductId, Resource, Revision, RolloutId, SentDigest,
+};
+use crate::lease::Lease;
+use crate::leases::Leases;
+use crate::store::{Fault, Store, fetch};
 use crate::time::Timestamp;
 use crate::verdict::{ClaimRefused, Decision, Effect, Offer, Reason, Verdict};
 
@@ -198,19 +201,6 @@ impl Request {
     }
 }
 
-/// What a host logs about an answer, besides its status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// Why.
-    pub reason: Reason,
-    /// The revision of the fleet that was seen.
-    pub revision: Revision,
-    /// The answer continues a leased offer.
-    pub leased: bool,
-    /// The device is unknown and its product registers on first contact.
-    pub registers: bool,
-}
-
 /// How long offers are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTimes {
@@ -227,17 +217,111 @@ impl Default for LeaseTimes {
     }
 }
 
-/// Answers a request from a synchronous store and this process's leases, and carries out what the decision asks for: the lease of an offer, and the
-/// registration of a device. A claim is refused, since there is no ledger here.
+/// The response to a request, and what else a host does about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// What the device is sent.
+    pub response: Response,
+    /// Why; for the log, never for the device.
+    pub reason: Reason,
+    /// The revision of the fleet that was seen.
+    pub revision: Revision,
+    /// The product and the canonical serial, where both are known.
+    pub device: Option<(ProductId, Box<str>)>,
+    /// The answer continues an offer that was made before.
+    pub leased: bool,
+    /// Before the answer: the offer to keep for the device, so that it stays the same through a ranged download.
+    pub lease: Option<Lease>,
+    /// After the body: it ends the file, so the device's lease can be shortened ([`Leases::finish`]).
+    pub ends_lease: bool,
+    /// After the answer, whatever becomes of it: it must not change the answer, nor its time.
+    pub after: Option<After>,
+}
+
+/// What is carried out after the answer (V7).
+#[derive(Clone, Debug, PartialEq)]
+pub enum After {
+    /// Register the device (question 3).
+    Register(ProductId, CanonicalSerial),
+    /// The device reported the target version of this rollout (R9).
+    Seen(RolloutId),
+}
+
+impl Request {
+    /// The reply to a decision: a pure function. `who` is the product and device that the store found. Claims are settled before: give what
+    /// [`Decision::refused`] gives where the ledger refused.
+    pub fn reply(
+        &self,
+        decision: &Decision<'_>,
+        who: Option<(&Product, &Device)>,
+        times: LeaseTimes,
+        now: Timestamp,
+    ) -> Reply {
+        let response = self.respond(decision);
+        let offer = decision.firmware_offer();
+        let fresh = offer.filter(|offer| !offer.leased).zip(who);
+        let expires_at = now.plus_secs(times.lease_secs.into());
+        let lease = fresh.and_then(|(offer, (_, device))| Lease::of(offer, device.group(), &self.version, expires_at));
+        let ends_lease = offer.is_some_and(|offer| sends_last_byte(&response, offer.artifact.size_bytes()));
+        let leased = offer.is_some_and(|offer| offer.leased);
+        self.finish(response, decision, who, lease, leased, ends_lease)
+    }
+
+    /// The reply to a sign of life, where the refusal of questions 1 to 4 is one.
+    fn reply_alive(
+        &self,
+        refusal: Option<Decision<'_>>,
+        who: Option<(&Product, &Device)>,
+        revision: Revision,
+    ) -> Reply {
+        match &refusal {
+            Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, who, None, false, false),
+            None => Reply {
+                response: Response::empty(200),
+                reason: Reason::Current,
+                revision,
+                device: device_of(who),
+                leased: false,
+                lease: None,
+                ends_lease: false,
+                after: None,
+            },
+        }
+    }
+
+    fn finish(
+        &self,
+        response: Response,
+        decision: &Decision<'_>,
+        who: Option<(&Product, &Device)>,
+        lease: Option<Lease>,
+        leased: bool,
+        ends_lease: bool,
+    ) -> Reply {
+        let register = || decision.effect.as_ref()?.registration(&self.check_in());
+        let after = match decision.effect {
+            Some(Effect::Seen(rollout)) => Some(After::Seen(rollout.clone())),
+            _ => register().map(|(product, serial)| After::Register(product.id().clone(), serial)),
+        };
+        let (reason, revision, device) = (decision.reason, decision.revision, device_of(who));
+        Reply { response, reason, revision, device, leased, lease, ends_lease, after }
+    }
+}
+
+fn device_of(who: Option<(&Product, &Device)>) -> Option<(ProductId, Box<str>)> {
+    who.map(|(product, device)| (product.id().clone(), device.serial().into()))
+}
+
+/// Answers a request from a synchronous store and this process's leases; the lease of a new offer is kept. What comes after the answer is the host's. A claim is
+/// refused, since there is no ledger here. An asynchronous host does the same with [`fetch_async`](crate::store::fetch_async) and [`Request::reply`].
 ///
 /// ```
 /// use otagate::{FleetSpec, Leases, MemoryStore, NoTrace, Timestamp, wire::otadrive};
 /// let store = MemoryStore::new(FleetSpec::default().build()?);
 /// let request = otadrive::Request::parse("GET", "/deviceapi/update?k=guess&s=1&v=", |_| None).unwrap();
 /// let now = Timestamp::from_millis(0);
-/// let (response, answered) =
-///     otadrive::answer(&store, &Leases::new(100), Default::default(), &request, now, &mut NoTrace).unwrap();
-/// assert_eq!((response.status, answered.reason), (401, otagate::Reason::KeyUnknown));
+/// let reply = otadrive::answer(&store, &Leases::new(100), Default::default(), &request, now, &mut NoTrace).unwrap();
+/// assert_eq!((reply.response.status, reply.reason), (401, otagate::Reason::KeyUnknown));
 /// # Ok::<(), otagate::Problems>(())
 /// ```
 ///
@@ -250,58 +334,30 @@ pub fn answer<S: Store, T: Trace>(
     request: &Request,
     now: Timestamp,
     trace: &mut T,
-) -> Result<(Response, Answered), Fault<S::Error>> {
+) -> Result<Reply, Fault<S::Error>> {
     let ask = request.check_in();
-    let (response, answered, registration) = {
-        let view = store.view().map_err(Fault::Store)?;
-        let mut found = fetch(&view, &ask)?;
-        let lease = found.identity().and_then(|(product, device)| leases.of(product.id(), device.serial(), now));
-        found.lend(lease);
-        let facts = found.facts();
-        if request.call == Call::Alive {
-            let refusal = identify(&facts, &ask, now, trace);
-            let registration = refusal.as_ref().and_then(|refusal| registration(refusal, &ask));
-            let status = refusal.as_ref().map_or(200, Decision::status);
-            let reason = refusal.map_or(Reason::Current, |refusal| refusal.reason);
-            let revision = View::revision(&view).map_err(Fault::Store)?;
-            (
-                Response::empty(status),
-                Answered { reason, revision, leased: false, registers: registration.is_some() },
-                registration,
-            )
-        } else {
-            let decided = decide(&facts, &ask, now, trace);
-            let decision = match decided.effect {
-                Some(Effect::Claim(claim)) if claim.slots_max.is_some() => decided.refused(ClaimRefused::Slots),
-                Some(Effect::Claim(_)) => decided.refused(ClaimRefused::Downloads),
-                _ => decided,
-            };
-            let response = request.respond(&decision);
-            if let (Some(offer), Some((product, device))) = (decision.firmware_offer(), found.identity()) {
-                if !offer.leased
-                    && let Some(lease) = Lease::of(offer, &request.version, now.plus_secs(times.lease_secs.into()))
-                {
-                    leases.keep(product.id(), device.serial(), lease, now);
-                }
-                if sends_last_byte(&response, offer.artifact.size_bytes()) {
-                    leases.finish(product.id(), device.serial(), now.plus_secs(times.grace_secs.into()));
-                }
-            }
-            let registration = registration(&decision, &ask);
-            let leased = decision.firmware_offer().is_some_and(|offer| offer.leased);
-            let (reason, revision) = (decision.reason, decision.revision);
-            (response, Answered { reason, revision, leased, registers: registration.is_some() }, registration)
-        }
-    };
-    // Other effects come after the answer (V7), and the view is gone: a store may wait for its readers before it writes.
-    if let Some((product, serial)) = registration {
-        store.register(&product, &serial, now).map_err(Fault::Store)?;
+    let view = store.view().map_err(Fault::Store)?;
+    let mut found = fetch(&view, &ask)?;
+    let lease = found.identity().and_then(|(product, device)| leases.of(product.id(), device.serial(), now));
+    found.lend(lease);
+    let facts = found.facts();
+    if request.call == Call::Alive {
+        return Ok(request.reply_alive(identify(&facts, &ask, now, trace), found.identity(), facts.revision));
     }
-    Ok((response, answered))
-}
-
-fn registration(decision: &Decision<'_>, ask: &CheckIn<'_>) -> Option<(crate::ProductId, crate::CanonicalSerial)> {
-    decision.effect.as_ref()?.registration(ask).map(|(product, serial)| (product.id().clone(), serial))
+    let decided = decide(&facts, &ask, now, trace);
+    let decision = match decided.effect {
+        Some(Effect::Claim(claim)) if claim.slots_max.is_some() => decided.refused(ClaimRefused::Slots),
+        Some(Effect::Claim(_)) => decided.refused(ClaimRefused::Downloads),
+        _ => decided,
+    };
+    let mut reply = request.reply(&decision, found.identity(), times, now);
+    if let (Some(lease), Some((product, serial))) = (reply.lease.clone(), &reply.device)
+        && !leases.keep(product, serial, lease, now)
+    {
+        // The table is full: the device is decided anew on each request, and the host can see it.
+        reply.lease = None;
+    }
+    Ok(reply)
 }
 
 fn sends_last_byte(response: &Response, size_bytes: u64) -> bool {

@@ -323,6 +323,7 @@ fn devices(draw: &mut Draw, p: &Product) -> Vec<Device> {
             cap,
             entered_at: NOW - 1 + draw.below(3) as i64,
             claim_expires_at: draw.some(4, time),
+            download_expires_at: draw.some(6, time),
             penalty: draw.some(4, |draw| (assigned(draw, p), time(draw))),
         });
     }

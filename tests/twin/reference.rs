@@ -1,6 +1,5 @@
 //! The slow, obvious twin: the crate's decision, written a second time from `semantics.md` alone, to judge the crate.
 //! Rule numbers are those of `semantics.md`; "question n" is one of its section 3.
-
 use super::world::*;
 use std::cmp::Ordering::{self, Greater, Less};
 
@@ -139,14 +138,15 @@ fn decide<'a>(world: &'a World, ask: &Ask) -> Result<Answer, Answer> {
     let why = if running { "wave-not-open" } else { "rollout-paused" };
     let withheld = rollout.filter(|_| !turn).map(|_| later(why, None));
     let slot = turn && !claimed && wave.is_some_and(|(r, w)| r.first_come_taken.is_some() && w.count.is_some()); // V7
-    let download = g.downloads.is_some() && !live;
+    let going = live || d.download_expires_at.is_some_and(|end| ask.now < end); // in the middle of a download
+    let download = g.downloads.is_some() && !going;
     let serve = |file, due: bool| Answer { artifact: Some(file), effect: due.then_some("claim"), ..no(200, "serve") };
     const DAY: i128 = 86_400_000; // Question 11 but for the penalty, in milliseconds. The first day was a Thursday (3).
     let since = |s: &Span| (now - (i128::from(s.weekday) - 3) * DAY - i128::from(s.from) * 60_000).rem_euclid(7 * DAY);
     let length = |s: &Span| (i128::from(s.to) - i128::from(s.from)) * 60_000 + if s.from < s.to { 0 } else { DAY };
-    let shut = !live && g.window.iter().any(|spans| spans.iter().all(|s| since(s) >= length(s)));
+    let shut = !going && g.window.iter().any(|spans| spans.iter().all(|s| since(s) >= length(s)));
     let next = g.window.iter().flatten().map(|s| 7 * DAY - since(s)).min();
-    let full = !live && g.downloads.is_some_and(|(cap, taken)| taken >= cap);
+    let full = !going && g.downloads.is_some_and(|(cap, taken)| taken >= cap);
     let busy = refuse_if(shut, later("window-shut", next)).and(refuse_if(full, later("downloads-full", None)));
     if ask.want != Want::Firmware {
         let config = g.config.as_ref().map(|config| config.digests.clone());

@@ -1,7 +1,7 @@
 //! From the plain words of `world.rs` into the crate's types, and a decision back into an `Answer`.
 
 use super::world as plain;
-use otagate::store::{GroupRecord, Held, StandingRecord, View};
+use otagate::store::{GroupRecord, Lent, StandingRecord, View};
 use otagate::*;
 use std::convert::Infallible;
 
@@ -45,15 +45,20 @@ impl View for WorldStore {
         Ok(self.fleet.revision())
     }
 
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Held<'_, Product>>, Infallible> {
+    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Infallible> {
         Ok(self.fleet.product_of_key(key).map(|entry| entry.product().into()))
     }
 
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Held<'_, Device>>, Infallible> {
-        Ok(self.fleet.product(product.as_str()).and_then(|entry| entry.device(serial)).map(Held::from))
+    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Infallible> {
+        Ok(self.fleet.product(product.as_str()).and_then(|entry| entry.device(serial)).map(Lent::from))
     }
 
-    fn group(&self, product: &Product, device: &Device) -> Result<Option<GroupRecord<'_>>, Infallible> {
+    fn group(
+        &self,
+        product: &Product,
+        device: &Device,
+        _: Option<&Lease>,
+    ) -> Result<Option<GroupRecord<'_>>, Infallible> {
         let Some(entry) = self.fleet.product(product.id().as_str()) else { return Ok(None) };
         let Some(group) = entry.group(device.group().as_str()) else { return Ok(None) };
         let of = self.world.products.iter().find(|of| of.id == product.id().as_str()).unwrap();
@@ -62,6 +67,7 @@ impl View for WorldStore {
         let at = Timestamp::from_millis;
         let standing = StandingRecord {
             claim_expires_at: owner.claim_expires_at.map(at),
+            download_expires_at: owner.download_expires_at.map(at),
             penalty: owner.penalty.as_ref().map(|(hop, end)| (product.versions().version(hop).unwrap(), at(*end))),
             downloads_now: plain_group.downloads.map_or(0, |(_, now)| now),
             slots_taken: plain_group.rollout.as_ref().and_then(|rollout| rollout.first_come_taken).unwrap_or(0),
@@ -229,7 +235,7 @@ fn group_spec(plain: &plain::Group) -> GroupSpec {
     }
 }
 
-/// A configuration's BLAKE3 is that of its document, so the generator draws documents whose BLAKE3 it knows: see `draw::document`.
+/// A plain configuration's name is its document, and its BLAKE3 that of the name (`draw.rs`).
 fn config_spec(plain: &plain::Document) -> ConfigSpec {
     ConfigSpec { document: plain.name.clone(), digests: digests(&plain.digests) }
 }

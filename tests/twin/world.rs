@@ -58,6 +58,8 @@ pub struct Device {
     pub entered_at: i64,
     /// The ledger's claim of this device in its group's rollout: when it expires.
     pub claim_expires_at: Option<i64>,
+    /// The ledger's place of this device among its group's downloads: when it expires.
+    pub download_expires_at: Option<i64>,
     /// Penalty: the hop's version as the firmware names it, and when it ends.
     pub penalty: Option<(String, i64)>,
 }

@@ -6,7 +6,7 @@ use super::fleets::{self, MOVING, NOW, hash};
 use super::hand::{Hand, LookUps, Seen};
 use super::look::open;
 use super::promise::{Kept, broken_by, skipped};
-use crate::fleet::{Device, Fleet, ProductId, SerialScheme};
+use crate::fleet::{Device, DeviceState, Fleet, ProductId, SerialScheme, Version};
 use serde_json::{Value, json};
 
 /// How many changes are made while views are taken.
@@ -31,13 +31,10 @@ pub(super) async fn view_is_one_state<H: Hand>(hand: &H) -> Kept {
 
     // Many views are taken while somebody writes: what changes together is seen together.
     for seen in hand.look_and_look(&of.store, &ups, others).await? {
-        let states: Vec<_> = seen.devices.iter().map(|device| device.as_ref().map(Device::state)).collect();
-        let baseline = seen.groups.first().and_then(|group| group.found.as_ref());
-        let baseline = baseline.and_then(|(group, ..)| group.firmware()).map(|version| version.text().to_owned());
-        let blocked = states.first().copied().flatten() == Some(crate::fleet::DeviceState::Blocked);
-        let whole = states.windows(2).all(|pair| pair[0] == pair[1])
-            && baseline.as_deref() == Some(if blocked { "2" } else { "1" });
-        if !whole {
+        let states: Vec<_> = seen.devices.iter().flatten().map(Device::state).collect();
+        let baseline = seen.groups.iter().find_map(|group| group.found.as_ref()?.0.firmware()).map(Version::text);
+        let whole = [(DeviceState::Verified, "1"), (DeviceState::Blocked, "2")];
+        if !whole.iter().any(|(state, version)| states == [*state; 2] && baseline == Some(*version)) {
             return broken_by(Some(format!(
                 "a view at {} shows half a change: the devices are {states:?} and the baseline is {baseline:?}, which change together",
                 seen.revision

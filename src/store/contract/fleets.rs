@@ -1,12 +1,19 @@
-//! The fleets that a store is filled with: small, and hard to keep.
+//! The fleets that a store is filled with: small, and hard to keep. Here are the small ones and what all are made of.
+
+mod numbers;
+mod rich;
+mod text;
+
+pub(super) use numbers::numbers;
+pub(super) use rich::{SHARED_SERIAL, rich};
+pub(super) use text::{NEAR_TEXTS, text};
 
 use super::hand::Step;
 use super::promise::Finding;
 use crate::fleet::{
-    AbortedSpec, Admission, AlreadyThere, ApiKey, ArtifactSpec, BuildMetadata, Change, ConfigSpec, DeviceSpec,
-    DeviceState, Digests, EmptyVersion, Fate, FirmwareSpec, Fleet, FleetSpec, Gate, GroupId, GroupSpec, Hex, KeyHash,
-    Late, Opened, Policy, ProductFleetSpec, ProductId, ProductSpec, Progress, ResourceSpec, Revision, RolloutSpec,
-    RolloutState, SerialScheme, TargetSpec, UnreadableVersion, VersionRulesSpec, VersionScheme, Wave, WaveSize, Window,
+    Admission, ApiKey, ArtifactSpec, Change, DeviceSpec, DeviceState, Digests, FirmwareSpec, Fleet, FleetSpec, Gate,
+    GroupId, GroupSpec, Hex, KeyHash, Late, Opened, ProductFleetSpec, ProductId, ProductSpec, ResourceSpec, Revision,
+    RolloutSpec, RolloutState, TargetSpec, VersionRulesSpec, VersionScheme, Wave, WaveSize,
 };
 use crate::time::Timestamp;
 
@@ -141,10 +148,6 @@ pub(super) fn hash(secret: &str) -> KeyHash {
     KeyHash(Hex(*blake3::hash(secret.as_bytes()).as_bytes()))
 }
 
-fn mac(number: u32) -> String {
-    format!("a4cf1234{number:04x}")
-}
-
 fn texts(list: &[&str]) -> Vec<String> {
     list.iter().map(|text| (*text).to_owned()).collect()
 }
@@ -194,11 +197,6 @@ fn digests(name: &str) -> Digests {
         sha256: Some(Hex(of(format!("sha256 of {name}")))),
         md5: Some(Hex(std::array::from_fn(|index| of(format!("md5 of {name}"))[index]))),
     }
-}
-
-/// Digests of a config beside its BLAKE3, which is computed.
-fn some_digests() -> Digests {
-    Digests { blake3: None, ..digests("config") }
 }
 
 /// A rollout that runs, with every wave open.

@@ -113,9 +113,18 @@ pub(super) async fn catalogues<H: Hand>(hand: &H, of: &Opened<H::Store>) -> Kept
 pub(super) async fn ledgers<H: Hand>(hand: &H, of: &Opened<H::Store>) -> Kept {
     each_group(hand, of, |_, device, seen| {
         let Some((_, _, standing)) = &seen.found else { return Ok(None) };
-        let StandingRecord { claim_expires_at, attempts, penalty, place: _, downloads_now, slots_taken } = standing;
+        let StandingRecord {
+            claim_expires_at,
+            download_expires_at,
+            attempts,
+            penalty,
+            place: _,
+            downloads_now,
+            slots_taken,
+        } = standing;
         let what = match () {
             () if claim_expires_at.is_some() => "a claim",
+            () if download_expires_at.is_some() => "a place among the downloads",
             () if *attempts > 0 => "attempts",
             () if penalty.is_some() => "a penalty",
             () if *downloads_now > 0 => "a group in which downloads run",
