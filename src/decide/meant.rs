@@ -127,7 +127,6 @@ fn baseline<'a, T: Trace>(at: &At<'a, '_>, withheld: Option<Reason>, trace: &mut
     let firmware = usable(at, at.facts.baseline, trace)?;
     if let Some(cap) = cap_below(at, version) {
         note!(trace, Meant => Reason::Held, "baseline": version, "cap": cap);
-        let _ = cap;
         return Err(answer_about(at.revision, Reason::Held, firmware));
     }
     Ok(Meant { firmware, way: Way::Baseline, withheld })

@@ -28,7 +28,11 @@ macro_rules! note {
 /// The yardstick of `tests/trace_is_free.rs`: the same source without its notes.
 #[cfg(otagate_untraced)]
 macro_rules! note {
-    ($($whatever:tt)*) => {};
+    ($trace:ident, $question:ident => $answer:expr $(, $name:literal: $value:expr)* $(,)?) => {
+        if false {
+            let _ = (&$trace, $crate::decide::trace::Answer::into_option($answer), $(&$value,)*);
+        }
+    };
 }
 pub(crate) use note;
 

@@ -46,7 +46,6 @@ pub(super) fn of<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, now: Timestamp, t
     };
     if let Turn::Withheld { reason, .. } = turn {
         note!(trace, Meant => None, "withheld": reason.name(), "eligible": eligibility(rollout, &at.device, now));
-        let _ = reason;
     }
     turn
 }

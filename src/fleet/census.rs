@@ -50,6 +50,20 @@ pub enum CensusFault {
     },
 }
 
+/// The threshold that admits a share of all ranks, for a host that cannot count (R3): `ceil(bps * 2^64 / 10 000) - 1`. The count of who is in is expected,
+/// not exact. 0 basis points admit nobody and have none; more than 10 000 are everybody.
+///
+/// ```
+/// assert_eq!(otagate::share_threshold(10_000), Some(u64::MAX));
+/// assert_eq!(otagate::share_threshold(5_000), Some(u64::MAX / 2));
+/// assert_eq!(otagate::share_threshold(0), None);
+/// ```
+pub fn share_threshold(bps: u16) -> Option<u64> {
+    let whole = u128::from(SHARE_BPS_MAX);
+    let ranks = (u128::from(bps).min(whole) << 64).div_ceil(whole);
+    ranks.checked_sub(1).map(|highest| u64::try_from(highest).unwrap_or(u64::MAX))
+}
+
 impl ProductEntry {
     /// Takes the census of a wave, counted from 0: who could be given the target by it, and the threshold that admits exactly its size
     /// (R3). Changes nothing. `O(devices of the product · log)`.

@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::problem::{Problem, Problems};
-use super::rollout::WaveSize;
+use super::rollout::{SHARE_BPS_MAX, WaveSize};
 use super::whole::{Fleet, ProductEntry};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,19 +68,10 @@ fn lint_group(entry: &ProductEntry, group: &Group, members: &Members<'_>, place:
         found.add(place, "has no firmware: its devices are answered 404 `nothing-assigned`");
     }
     lint_version(entry, group.firmware.as_ref(), place, "is assigned", found);
-    let rules = entry.product().versions();
-    let assigned = group.firmware.as_ref().and_then(|version| entry.catalogue().find(version, rules));
-    if let (Some(firmware), Some(known)) = (assigned, members.hardware.get(group.id.as_str()))
-        && !known.iter().any(|hardware| firmware.fits(hardware.as_bytes()))
-    {
-        let known = known.iter().take(5).copied().collect::<Vec<_>>().join("`, `");
-        found.add(
-            place,
-            format!("firmware `{}` fits no hardware of the group, which is known to have `{known}`", firmware.version),
-        );
-    }
+    lint_hardware(entry, group.firmware.as_ref(), members.hardware.get(group.id.as_str()), place, found);
     let Some(rollout) = rollout else { return };
     lint_version(entry, rollout.target_version(), place, "has a rollout to", found);
+    lint_hardware(entry, rollout.target_version(), members.hardware.get(group.id.as_str()), place, found);
     let count = members.counts.get(group.id.as_str()).copied().unwrap_or(0);
     let mut admitted = None;
     for (index, wave) in rollout.waves.iter().enumerate() {
@@ -101,9 +92,29 @@ fn lint_group(entry: &ProductEntry, group: &Group, members: &Members<'_>, place:
             );
         }
         admitted = match wave.size {
-            WaveSize::First(n) => Some(u64::from(n)),
-            _ => None,
+            WaveSize::First(n) => Some(u64::from(n).min(count)),
+            WaveSize::ShareBps(bps) => Some((count * u64::from(bps)).div_ceil(u64::from(SHARE_BPS_MAX))),
+            WaveSize::All => Some(count),
         };
+    }
+}
+
+fn lint_hardware(
+    entry: &ProductEntry,
+    version: Option<&super::Version>,
+    known: Option<&BTreeSet<&str>>,
+    place: &str,
+    found: &mut Problems,
+) {
+    let firmware = version.and_then(|version| entry.catalogue().find(version, entry.product().versions()));
+    if let (Some(firmware), Some(known)) = (firmware, known)
+        && !known.iter().any(|hardware| firmware.fits(hardware.as_bytes()))
+    {
+        let known = known.iter().take(5).copied().collect::<Vec<_>>().join("`, `");
+        found.add(
+            place,
+            format!("firmware `{}` fits no hardware of the group, which is known to have `{known}`", firmware.version),
+        );
     }
 }
 

@@ -23,7 +23,7 @@ mod version;
 mod whole;
 mod window;
 
-pub use census::{Census, CensusFault};
+pub use census::{Census, CensusFault, share_threshold};
 pub use change::Change;
 pub use device::{Device, DeviceSpec, DeviceState, EARLIER_GROUPS_MAX};
 pub use digest::{DigestKind, Digests, Hex, SentDigest};

@@ -64,12 +64,11 @@ impl World {
         ranks.sort_unstable();
         let threshold = ranks[(ranks.len() * usize::from(ROLLOUT_PERCENT)).div_ceil(100) - 1];
 
-        let older = |key, serial: &str| Ask { key, serial: serial.into(), version: BASELINE };
+        let ask = |key, serial: &str| Ask { key, serial: serial.into(), version: BASELINE };
         let wrong_key =
-            verified[..BLOCKED].iter().map(|device| older("another-key-of-thirty-six-characters", &device.serial));
-        let unknown = (0..BLOCKED).map(|_| older(KEY, &serial()));
-        let strangers =
-            wrong_key.chain(unknown).chain(blocked.iter().map(|device| older(KEY, &device.serial))).collect();
+            verified[..BLOCKED].iter().map(|device| ask("another-key-of-thirty-six-characters", &device.serial));
+        let unknown = (0..BLOCKED).map(|_| ask(KEY, &serial()));
+        let strangers = wrong_key.chain(unknown).chain(blocked.iter().map(|device| ask(KEY, &device.serial))).collect();
 
         let mut order: Vec<&Device> = verified.iter().collect();
         for end in (1..order.len()).rev() {
@@ -79,7 +78,8 @@ impl World {
             .into_iter()
             .map(|device| {
                 // Two fifths of a quarter: a tenth is served.
-                let version = if random.next() % 5 < 2 { BASELINE } else { TARGET };
+                let older = random.next() % 5 < 2 || device.rank == threshold; // so that the last one inside is asked for
+                let version = if older { BASELINE } else { TARGET };
                 let served = version != TARGET && device.rank <= threshold;
                 (Ask { key: KEY, serial: device.serial.clone(), version }, served)
             })
