@@ -66,7 +66,10 @@ async fn main() -> Result<(), Failure> {
         match arg.as_str() {
             "--fleet" => fleet_file = Some(PathBuf::from(value()?)),
             "--listen" => listen = value()?,
-            "--help" | "-h" => return Ok(println!("{HELP}")),
+            "--help" | "-h" => {
+                println!("{HELP}");
+                return Ok(());
+            }
             other => return Err(format!("unknown argument `{other}`; see --help").into()),
         }
     }

@@ -94,10 +94,12 @@ pub fn otadrive_request(bytes: &[u8]) {
 pub fn fleet_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let dir = std::env::temp_dir().join(format!("otagate-fuzz-{}", std::process::id()));
-    if std::fs::create_dir_all(&dir).is_ok() && std::fs::write(dir.join("fleet.toml"), text).is_ok() {
-        if let Err(error) = otagate::fleet_file::load(&dir.join("fleet.toml"), Timestamp::from_millis(0)) {
-            assert!(!error.to_string().is_empty());
-        }
+    let path = dir.join("fleet.toml");
+    std::fs::create_dir_all(&dir)
+        .and_then(|()| std::fs::write(&path, text))
+        .expect("the folder for temporary files can be written");
+    if let Err(error) = otagate::fleet_file::load(&path, Timestamp::from_millis(0)) {
+        assert!(!error.to_string().is_empty());
     }
 }
 

@@ -56,7 +56,7 @@ fn naive(plain: &world::Product, spec: &ProductFleetSpec, group: &GroupSpec, wav
     let n = match rollout.waves[wave].size {
         WaveSize::All => return Some(Census { eligible, counted: eligible, threshold: None }),
         WaveSize::First(n) => u64::from(n),
-        WaveSize::ShareBps(bps) => (eligible * u64::from(bps) + 9_999) / 10_000,
+        WaveSize::ShareBps(bps) => (eligible * u64::from(bps)).div_ceil(10_000),
     };
     if wave == 0 && counted.iter().filter(|rank| **rank == 0).count() as u64 > n {
         return None;
@@ -132,7 +132,7 @@ proptest! {
 
     #[test]
     fn a_share_by_threshold_is_the_formula(bps in 0u16..=10_000) {
-        let formula = ((u128::from(bps) << 64) + 9_999) / 10_000;
+        let formula = (u128::from(bps) << 64).div_ceil(10_000);
         prop_assert_eq!(share_threshold(bps).map_or(0, |threshold| u128::from(threshold) + 1), formula);
     }
 }

@@ -256,6 +256,7 @@ fn what_strangers_send_is_answered_with_4xx_and_logged_escaped() {
         ("invalid UTF-8, raw", line(b"k=\xff&s=\xff&v=\xff")),
         ("NUL, raw", line(b"k=\x00&s=1&v=")),
         ("an escape sequence", line(b"k=thermo-demo-key&s=%1b[31mred&v=%1b[0m")),
+        ("DEL, an 8-bit escape, text turned around", line(b"k=thermo-demo-key&s=%7f%c2%9b31m&v=%e2%80%ae")),
         ("a key of 8 KiB", line(&[b"k=".as_slice(), &vec![b'a'; 8 << 10], b"&s=1&v="].concat())),
         ("a key of 1 MiB", line(&[b"k=".as_slice(), &vec![b'a'; 1 << 20], b"&s=1&v="].concat())),
         ("a thousand headers", [b"GET / HTTP/1.1\r\n".as_slice(), &b"a: b\r\n".repeat(1_000), b"\r\n"].concat()),
@@ -272,11 +273,22 @@ fn what_strangers_send_is_answered_with_4xx_and_logged_escaped() {
         assert!(answer.is_empty() && request.len() > 100_000 || status(&answer).starts_with('4'), "{what}: {text}");
         assert!(!text.contains("X-Evil"), "{what}: {text}");
     }
+    // It does not grow by it.
+    let ask = |gateway: &Gateway| {
+        gateway.raw(&line(&[b"k=".as_slice(), &vec![b'a'; 4 << 10], b"&s=%ff&v=%00"].concat())).unwrap()
+    };
+    (0..200).for_each(|_| drop(ask(running.gateway())));
+    let before = running.gateway().resident_kib().unwrap();
+    (0..2_000).for_each(|_| drop(ask(running.gateway())));
+    let after = running.gateway().resident_kib().unwrap();
+    assert!(after < before + 8_192, "from {before} to {after} KiB in 2 000 requests of 4 KiB");
+
     // It is still there, and the log has one line of JSON a request with nothing unescaped in it.
     assert_eq!(running.gateway().ask("GET", &update(STABLE, "1.4.0"), "").unwrap().status, 304);
     loop {
         let line = running.gateway().log_line().unwrap();
-        assert!(line.bytes().all(|byte| (b' '..0x7f).contains(&byte) || byte >= 0x80), "unescaped: {line:?}");
+        let escaped = line.chars().all(|c| !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c));
+        assert!(escaped, "unescaped: {line:?}");
         assert!(!line.contains("thermo-demo-key"), "a key is in the log: {line}");
         let line: serde_json::Value = serde_json::from_str(&line).unwrap();
         if line["status"] == 304 {
@@ -296,20 +308,29 @@ fn a_silent_connection_is_closed() {
     silent.read_to_end(&mut rest).expect("the gateway closes it by itself");
 }
 
+/// An operator restarted the gateway, and a thousand devices started their downloads over.
 #[test]
 fn a_stop_lets_a_running_download_finish() {
-    let mut running = Running::start("stop");
+    // Larger than what the sockets of both sides can hold, so that most of it is sent after the stop.
+    const BYTES: usize = 48 << 20;
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gateway-stop-{}", std::process::id()));
+    let fleet = lay_out(&dir).unwrap();
+    std::fs::write(dir.join("firmware/thermostat-1.4.0.bin"), vec![7; BYTES]).unwrap();
+    let mut running = Running { gateway: Some(Gateway::start(&program(), &fleet).unwrap()), dir, fleet };
+
     let mut stream = TcpStream::connect(&running.gateway().address).unwrap();
     write!(stream, "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", update(STABLE, "1.3.0")).unwrap();
-    let mut first = [0; 1_024];
+    let mut first = vec![0; 64 * 1_024];
     stream.read_exact(&mut first).unwrap();
     let gateway = running.gateway.take().unwrap();
     gateway.signal("TERM").unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(TcpStream::connect(&gateway.address).is_err(), "no new connection is taken");
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
-    let whole = [first.as_slice(), &rest].concat();
+    let whole = [first, rest].concat();
     let body = whole.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-    assert_eq!(whole.len() - body, 100_000);
+    assert_eq!(whole.len() - body, BYTES);
     gateway.stop().unwrap();
 }
 

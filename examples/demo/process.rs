@@ -120,7 +120,18 @@ impl Gateway {
     /// The reason of the last answer, from the access log.
     pub fn reason(&mut self) -> Result<String, Failure> {
         let line: serde_json::Value = serde_json::from_str(&self.log_line()?)?;
+        if line["answer"]["registers"] == true {
+            // The device is registered after the answer, so that no stranger can tell by the time whether it was.
+            std::thread::sleep(Duration::from_millis(100));
+        }
         Ok(line["answer"]["reason"].as_str().unwrap_or("malformed").to_owned())
+    }
+
+    /// How much memory it holds, in KiB.
+    pub fn resident_kib(&self) -> Result<u64, Failure> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// The next line of the access log.

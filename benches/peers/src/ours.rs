@@ -3,6 +3,8 @@
 //! Compared: `store::answer`, which hashes the key with BLAKE3, looks up product, device and group, ranks the device with BLAKE3 where its version is not
 //! the target, and decides. Unfair to us: the key is kept as a hash only, serial and version are read by the product's grammars, and group, pins, caps, hardware,
 //! direction, stepping stones, window and artifact are asked after as well. Unfair to the others: it was made for this question.
+//!
+//! The memory store is the plain twin of what a large fleet wants: about half of this row is its walk down a tree of serials.
 
 use crate::question::{Ask, BASELINE, KEY, PRODUCT, ROLLOUT, ROLLOUT_PERCENT, TARGET, World};
 use crate::{Quarter, Subject};
