@@ -2,6 +2,7 @@
 # make serve       the same gateway, left running on 127.0.0.1:8080
 # make test        everything: formatting, lints, docs, tests
 # make bench       figures into target/bench/summary.json; ONLY=decide runs one part
+# make bench-peers other engines asked the same, beside ours; a workspace of its own
 # make miri fuzz   need nightly; they say what is missing
 
 CARGO ?= cargo
@@ -9,7 +10,7 @@ BENCHES = decide
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 
-.PHONY: demo serve test lint bench miri fuzz clean
+.PHONY: demo serve test lint bench bench-peers miri fuzz clean
 
 demo: examples
 	target/release/examples/demo
@@ -33,6 +34,9 @@ lint:
 
 bench:
 	for part in $(or $(ONLY),$(BENCHES)); do $(CARGO) bench --locked --all-features --bench $$part || exit 1; done
+
+bench-peers:
+	cd benches/peers && $(CARGO) run --release --locked
 
 miri:
 	@$(CARGO) +nightly miri --version >/dev/null 2>&1 || { echo "make miri needs nightly Rust with miri: rustup toolchain install nightly --component miri rust-src"; exit 1; }

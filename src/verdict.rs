@@ -6,6 +6,19 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::fmt;
 
 /// One of four (V1). There is no fifth: "not yet" is up to date, with a reason of its own.
+///
+/// ```
+/// use otagate::{Decision, Offer, Verdict};
+/// fn body(decision: &Decision<'_>) -> Option<String> {
+///     match &decision.verdict {
+///         Verdict::Unauthorized | Verdict::Unavailable | Verdict::UpToDate => None,
+///         Verdict::Serve(Offer::Firmware(offer)) => Some(offer.artifact.locator().to_owned()),
+///         Verdict::Serve(Offer::Config(config)) => Some(config.document().to_owned()),
+///         Verdict::Serve(Offer::Resource(resource)) => Some(resource.locator().to_owned()),
+///         Verdict::Serve(Offer::Resources(list)) => Some(format!("{} resources", list.len())),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Verdict<'a> {
     /// 401: the device has not proved that it may ask.
@@ -237,7 +250,15 @@ impl ClaimRefused {
     }
 }
 
-/// The one answer to a check-in, with all that a host needs to give it.
+/// The one answer to a check-in, with all that a host needs to give it. As JSON it is one flat object, the same in every language.
+///
+/// ```
+/// use otagate::{CheckIn, FleetSpec, MemoryStore, NoTrace, Timestamp, store};
+/// let memory = MemoryStore::new(FleetSpec::default().build().unwrap());
+/// let ask = CheckIn::new(b"guess", b"1");
+/// let json = store::answer(&memory, &ask, Timestamp::from_millis(0), &mut NoTrace, |decision| serde_json::to_string(decision).unwrap());
+/// assert_eq!(json.unwrap(), r#"{"status":401,"verdict":"unauthorized","reason":"key-unknown","number":1,"revision":0}"#);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decision<'a> {
     /// What the device is told.

@@ -62,6 +62,16 @@ impl Trace for NoTrace {
 /// Keeps every step; readable as text (`Display`) and as JSON (`Serialize`).
 ///
 /// What a device sent is escaped and cut at 128 bytes; keys are never in it.
+///
+/// ```
+/// use otagate::{CheckIn, FleetSpec, MemoryStore, Recorder, Timestamp, store};
+/// let memory = MemoryStore::new(FleetSpec::default().build().unwrap());
+/// let mut trace = Recorder::default();
+/// let ask = CheckIn::new(b"guess", b"1");
+/// store::answer(&memory, &ask, Timestamp::from_millis(0), &mut trace, |_| ()).unwrap();
+/// assert_eq!(trace.to_string(), " 1 key -> 401 key-unknown\n");
+/// assert_eq!(serde_json::to_string(&trace).unwrap(), r#"[{"question":1,"name":"key","answer":"key-unknown","values":{}}]"#);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Recorder {

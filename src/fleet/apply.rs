@@ -37,6 +37,20 @@ impl Fleet {
     /// Costs what it touches: `O(log n)` for a device, the few of a product for the rest; replacing a product whose rules change checks all
     /// its devices again.
     ///
+    /// ```
+    /// use otagate::{Change, Fleet, GroupId, GroupSpec, ProductId, ProductSpec, Revision};
+    /// let mut fleet = Fleet::default();
+    /// let product = ProductSpec { id: "lamp".into(), ..Default::default() };
+    /// let group = GroupSpec { id: "stable".into(), ..Default::default() };
+    /// let lamp = ProductId::new("lamp").unwrap();
+    /// let batch = [Change::PutProduct { product }, Change::PutGroup { product: lamp.clone(), group }];
+    /// assert_eq!(fleet.apply(&batch), Ok(Revision(1)));
+    ///
+    /// let typo = Change::AssignFirmware { product: lamp, group: GroupId::new("stabel").unwrap(), firmware: None };
+    /// let problems = fleet.apply(&[typo]).unwrap_err();
+    /// assert_eq!(problems.to_string(), "changes[0].group: there is no group `stabel`");
+    /// ```
+    ///
     /// # Errors
     /// Everything that is wrong with the batch, each with its place, such as `changes[3].firmware.version`; the fleet is as it was. What
     /// depends on a product that was refused is not looked at.
