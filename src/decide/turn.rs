@@ -33,8 +33,7 @@ pub(super) enum Turn {
 /// Question 6c. The rollout is running or paused, and exists for the device.
 #[inline(always)]
 pub(super) fn of<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, now: Timestamp, trace: &mut T) -> Turn {
-    let running = rollout.state == RolloutState::Running;
-    let inside = inside(at, rollout, running, trace);
+    let inside = inside(at, rollout, trace);
     let turn = match &rollout.state {
         RolloutState::Paused { cut: false, .. } if holds_live_claim(at, now) => Turn::Its { slots_max: None },
         RolloutState::Running => match inside {
@@ -62,7 +61,7 @@ fn is_under_way(at: &At<'_, '_>, now: Timestamp) -> bool {
 
 /// Membership of the last open wave: it holds all that were admitted before, since sizes are cumulative (R1) and thresholds never shrink (R3).
 #[inline(always)]
-fn inside<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, running: bool, trace: &mut T) -> Inside {
+fn inside<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, trace: &mut T) -> Inside {
     let Some((index, wave, opened)) = rollout.last_open() else {
         note!(trace, Meant => None, "rollout": &rollout.id, "open_waves": 0u64, "waves": rollout.waves.len());
         return Inside::No;
@@ -84,7 +83,7 @@ fn inside<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, running: bool, trace: &m
             note!(trace, Meant => None, "claimed": claimed, "slots_taken": taken, "slots_max": slots);
             if claimed {
                 Inside::Yes
-            } else if running && taken < slots {
+            } else if taken < slots {
                 Inside::IfClaimed(slots)
             } else {
                 Inside::No
