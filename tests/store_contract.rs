@@ -770,6 +770,17 @@ fn the_look_ups_are_key_device_group_lease_and_stop_at_the_first_gap() {
         tell(None, &CheckIn { key: &long, ..known() }).1,
         ["view", "revision", r#"device ProductId("\u{1}") SN-1"#]
     );
+    // Whoever is not verified is stopped by question 4, so nothing more is looked up: a blocked device takes as long as an unknown one.
+    let store = Watched::new(None);
+    let block = Change::SetDeviceState {
+        product: ProductId::new("lamp").unwrap(),
+        serial: "SN-1".into(),
+        state: DeviceState::Blocked,
+    };
+    store.memory.apply(&[block]).unwrap();
+    let told = store::answer(&store, &known(), NOW, &mut NoTrace, |decision| decision.reason.name()).unwrap();
+    assert_eq!(told, "device-blocked");
+    assert_eq!(store.calls(), ["view", "revision", "key", device]);
     let unreadable = CheckIn { serial: b"\xff", ..stranger() };
     assert_eq!(tell(None, &unreadable).1, ["view", "revision", "key", r#"device ProductId("\u{1}") nobody"#]);
 }
