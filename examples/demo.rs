@@ -199,7 +199,7 @@ fn cases() -> Vec<Case> {
         thermostat("served: a factory unit without a version", "24:0A:C4:00:00:01", "", 200, "serve")
             .lines(&["X-Version: 1.4.0"]),
         sensor("served: a delta", "B8:27:EB:00:00:03", "fw-7.2", 200, "serve").file("sensor-7.2-to-7.3.delta"),
-        case("a sign of life", with_key("alive?v=1.3.0&"), 200, "current").body(""),
+        case("a sign of life", with_key("alive?v=1.3.0&"), 200, "alive").body(""),
         case("config as JSON", with_key("config?"), 200, "serve").body(include_str!("demo/stable.json")),
         case("config in plain lines", with_key("getconfig?plain&"), 200, "serve")
             .body("beta=false\nmotd=two\\nlines\nwifi.retry=3\nwifi.ssid=boiler room\n"),

@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use otagate::store::Store;
 use otagate::wire::{self, Body, FilePart, otadrive};
-use otagate::{Leases, MemoryStore, NoTrace, ProductId, Timestamp, fleet_file};
+use otagate::{CanonicalSerial, Fleet, Leases, MemoryStore, NoTrace, ProductId, Revision, Timestamp, fleet_file};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::io::Write;
@@ -34,6 +34,7 @@ const HEADERS_MAX: usize = 64;
 const STOP_SECS_MAX: u64 = 10;
 const LEASES_MAX: usize = 100_000;
 const LOG_LINES_MAX: usize = 10_000;
+const REGISTRATIONS_MAX: usize = 1_000;
 const CHUNK_BYTES: usize = 64 * 1_024;
 
 const HELP: &str = "\
@@ -53,6 +54,7 @@ struct Gateway {
     store: MemoryStore,
     leases: Leases,
     log: SyncSender<String>,
+    registrations: SyncSender<(ProductId, CanonicalSerial)>,
     /// Header names as they must be spelled on the wire; see `learn_spelling`.
     spelling: http::Extensions,
 }
@@ -76,13 +78,22 @@ async fn main() -> Result<(), Failure> {
     let fleet_file = fleet_file.ok_or("--fleet is missing; see --help")?;
     let loaded = fleet_file::load(&fleet_file, now())?;
     report(&loaded);
+    let (registrations, to_register) = sync_channel(REGISTRATIONS_MAX);
     let gateway = Arc::new(Gateway {
         fleet_file,
         files: RwLock::new(paths(&loaded)),
         store: MemoryStore::new(loaded.fleet),
         leases: Leases::new(LEASES_MAX),
         log: start_log(),
+        registrations,
         spelling: learn_spelling().await?,
+    });
+    let registrar = gateway.clone();
+    // A thread of its own: it waits for a lock that readers hold.
+    std::thread::spawn(move || {
+        for (product, serial) in to_register {
+            let Ok(_) = registrar.store.register(&product, &serial, now());
+        }
     });
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     eprintln!("listening on {}", listener.local_addr()?);
@@ -149,20 +160,24 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failu
 async fn reload(gateway: Arc<Gateway>, reloading: Arc<tokio::sync::Mutex<()>>) {
     let _one_at_a_time = reloading.lock().await;
     let read = tokio::task::spawn_blocking(move || -> Result<u64, Failure> {
-        loop {
+        for last in [false, false, true] {
             let held = gateway.store.read(Clone::clone);
             let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
-            let (revision, paths) = (loaded.fleet.revision(), paths(&loaded));
             report(&loaded);
-            // Before, during and after the swap every file of the fleet that decides is known.
-            let known = gateway.files.read().clone();
-            gateway.files.write().extend(paths.clone().into_iter().filter(|(locator, _)| !known.contains_key(locator)));
-            // A device that registered meanwhile must not be lost: then the file is read over the newer fleet.
-            if gateway.store.replace_seen(held.revision(), loaded.fleet)? {
-                *gateway.files.write() = paths;
-                return Ok(revision.0);
+            // While this is held nobody decides: a decision and the path of its file are of one fleet.
+            let mut files = gateway.files.write();
+            // A device that registered meanwhile is not in what was loaded: then the file is read over the newer fleet. A flood of strangers must not keep
+            // an operator from denying a firmware: in the end who registered just now is forgotten, and registers again when it asks again.
+            if last {
+                let next = Revision(gateway.store.read(Fleet::revision).0 + 1);
+                gateway.store.replace(loaded.fleet.clone().at_revision(next), true)?;
+            } else if !gateway.store.replace_seen(held.revision(), loaded.fleet.clone())? {
+                continue;
             }
+            *files = paths(&loaded);
+            break;
         }
+        Ok(gateway.store.read(Fleet::revision).0)
     });
     match read.await {
         Ok(Ok(revision)) => eprintln!("reloaded at revision {revision}"),
@@ -179,38 +194,48 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
         Err(malformed) => {
             (malformed.response(), serde_json::json!({ "malformed": malformed.to_string() }), After::default())
         }
-        Ok(request) => {
-            match otadrive::answer(&gateway.store, &gateway.leases, Default::default(), request, now(), &mut NoTrace) {
-                Ok(reply) => {
-                    let (told, ends_lease) = (log_line(request, &reply), reply.device.filter(|_| reply.ends_lease));
-                    (reply.response, told, After { ends_lease, then: reply.after })
-                }
-                Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
-            }
-        }
+        Ok(request) => decide(&gateway, request),
     };
-    // After the answer, so that neither its time nor a store that fails tells a stranger anything (V7). `Seen` is for a ledger, which this host has not.
-    if let Some(otadrive::After::Register(product, serial)) = after.then {
-        let gateway = gateway.clone();
-        tokio::task::spawn_blocking(move || gateway.store.register(&product, &serial, now()));
-    }
-    let (response, status) = match into_http(&gateway, response, after.ends_lease).await {
+    let (response, status) = match into_http(&gateway, response, &after).await {
         Ok(response) => response,
         Err(error) => {
             eprintln!("a firmware file cannot be read: {error}");
-            into_http(&gateway, unavailable(), None).await?
+            into_http(&gateway, unavailable(), &After::default()).await?
         }
     };
-    // A reader of the log that stalls must not stall devices: what does not fit is dropped.
+    // After the answer was made, so that neither its time nor a store that fails tells a stranger anything (V7). What does not fit is dropped: the device asks
+    // again. `Seen` is for a ledger, which this host has not.
+    if let Some(otadrive::After::Register(product, serial)) = after.then {
+        let _ = gateway.registrations.try_send((product, serial));
+    }
+    // A reader of the log that stalls must not stall devices either.
     let _ = gateway
         .log
         .try_send(serde_json::json!({ "at": now().to_string(), "status": status, "answer": told }).to_string());
     Ok(response)
 }
 
+fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, serde_json::Value, After) {
+    let files = gateway.files.read();
+    match otadrive::answer(&gateway.store, &gateway.leases, Default::default(), request, now(), &mut NoTrace) {
+        Ok(reply) => {
+            let path = match &reply.response.body {
+                Body::File(part) => files.get(&part.locator).cloned(),
+                _ => None,
+            };
+            let told = log_line(request, &reply);
+            let ends_lease = reply.device.filter(|_| reply.ends_lease);
+            (reply.response, told, After { path, ends_lease, then: reply.after })
+        }
+        Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
+    }
+}
+
 /// What is left to do once a response is made.
 #[derive(Default)]
 struct After {
+    /// Where the file of the body is.
+    path: Option<PathBuf>,
     /// Once its body is sent, the lease of this device ends.
     ends_lease: Option<(ProductId, Box<str>)>,
     then: Option<otadrive::After>,
@@ -249,7 +274,7 @@ fn unavailable() -> wire::Response {
 async fn into_http(
     gateway: &Arc<Gateway>,
     response: wire::Response,
-    ends_lease: Option<(ProductId, Box<str>)>,
+    after: &After,
 ) -> Result<(HttpResponse, u16), Failure> {
     let mut http = Response::builder().status(response.status);
     for (name, value) in response.headers {
@@ -258,7 +283,7 @@ async fn into_http(
     let body = match response.body {
         Body::Empty => Either::Left(Full::default()),
         Body::Text(text) => Either::Left(Full::from(text)),
-        Body::File(part) => Either::Right(stream(gateway, part, ends_lease).await?),
+        Body::File(part) => Either::Right(stream(gateway, part, after).await?),
     };
     let body = match body {
         Either::Left(full) => full.map_err(|never| match never {}).boxed(),
@@ -273,13 +298,12 @@ async fn into_http(
 async fn stream(
     gateway: &Arc<Gateway>,
     part: FilePart,
-    ends_lease: Option<(ProductId, Box<str>)>,
+    after: &After,
 ) -> Result<Channel<Bytes, std::io::Error>, std::io::Error> {
-    let path = gateway.files.read().get(&part.locator).cloned().ok_or(std::io::ErrorKind::NotFound)?;
-    let mut file = tokio::fs::File::open(path).await?;
+    let mut file = tokio::fs::File::open(after.path.as_ref().ok_or(std::io::ErrorKind::NotFound)?).await?;
     file.seek(std::io::SeekFrom::Start(part.start)).await?;
     let (mut sender, body) = Channel::new(1);
-    let gateway = gateway.clone();
+    let (gateway, ends_lease) = (gateway.clone(), after.ends_lease.clone());
     tokio::spawn(async move {
         let mut left = part.len;
         while left > 0 {

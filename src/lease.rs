@@ -4,7 +4,7 @@
 //! changes, the image must not. So the host keeps what it offered, for (device, reported version), and the decision reads it: a lease fixes the
 //! answers to questions 6 to 11 and the artifact, while 1 to 5 and the deny flag are asked every time.
 
-use crate::fleet::{GroupId, Hex, RolloutId};
+use crate::fleet::{GroupId, Hex, RolloutId, VERSION_BYTES_MAX};
 use crate::time::Timestamp;
 use crate::verdict::FirmwareOffer;
 
@@ -26,8 +26,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The lease of an offer. `None` where the artifact has no BLAKE3 on record, which no checked artifact lacks.
+    /// The lease of an offer. `None` where the reported version is longer than [`VERSION_BYTES_MAX`](crate::VERSION_BYTES_MAX), since the table of leases must not grow
+    /// by what devices say; the device is decided anew on each request then.
     pub fn of(offer: &FirmwareOffer<'_>, group: &GroupId, version: &[u8], expires_at: Timestamp) -> Option<Self> {
+        if version.len() > VERSION_BYTES_MAX {
+            return None;
+        }
         Some(Self {
             group: group.clone(),
             version: version.to_vec(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The leases of one process: a bounded table, one lease per device.
 ///
-/// Only verified devices are made offers, so strangers cannot fill it. When it is full, leases that have expired are dropped; where none has, the new offer
+/// Only verified devices are made offers, so strangers cannot fill it. When it is full, leases that have expired are dropped, at most once a second; where there is no room all the same, the new offer
 /// gets none, and its device is decided anew on each request. A host with several processes keeps its leases where all of them see them.
 #[derive(Debug)]
 pub struct Leases {
@@ -21,18 +21,17 @@ pub struct Leases {
 struct Table {
     products: HashMap<ProductId, HashMap<Box<str>, Arc<Lease>>>,
     len: usize,
-    /// No lease expires before this: until then a sweep would find nothing.
-    none_expires_before: Timestamp,
+    /// When it was swept last. A sweep looks at every lease, so a full table is swept once a second at most.
+    swept_at: Option<Timestamp>,
 }
 
 impl Table {
-    /// Drops what has expired. `O(leases)`, and asked for only when something has.
+    /// Drops what has expired. `O(leases)`.
     fn sweep(&mut self, now: Timestamp) {
         self.products.values_mut().for_each(|devices| devices.retain(|_, lease| now < lease.expires_at));
         self.products.retain(|_, devices| !devices.is_empty());
-        let leases = || self.products.values().flat_map(HashMap::values);
-        self.none_expires_before = leases().map(|lease| lease.expires_at).min().unwrap_or_default();
-        self.len = leases().count();
+        self.len = self.products.values().map(HashMap::len).sum();
+        self.swept_at = Some(now);
     }
 }
 
@@ -53,14 +52,12 @@ impl Leases {
     pub fn keep(&self, product: &ProductId, serial: &str, lease: Lease, now: Timestamp) -> bool {
         let mut table = self.table.lock();
         let renews = table.products.get(product).is_some_and(|devices| devices.contains_key(serial));
-        if !renews && table.len >= self.leases_max && now >= table.none_expires_before {
+        if !renews && table.len >= self.leases_max && table.swept_at.is_none_or(|at| now >= at.plus_secs(1)) {
             table.sweep(now);
         }
         let room = renews || table.len < self.leases_max;
         if room {
             table.len += usize::from(!renews);
-            table.none_expires_before =
-                if table.len == 1 { lease.expires_at } else { table.none_expires_before.min(lease.expires_at) };
             table.products.entry(product.clone()).or_default().insert(serial.into(), Arc::new(lease));
         }
         room
@@ -73,7 +70,6 @@ impl Leases {
         if let Some(lease) = table.products.get_mut(product).and_then(|devices| devices.get_mut(serial)) {
             let earlier = lease.expires_at.min(expires_at);
             Arc::make_mut(lease).expires_at = earlier;
-            table.none_expires_before = table.none_expires_before.min(earlier);
         }
     }
 
@@ -102,17 +98,17 @@ mod tests {
     fn the_table_is_bounded_and_makes_room_by_what_has_expired() {
         let (leases, product) = (Leases::new(2), ProductId::new("p").unwrap());
         let now = Timestamp::from_millis(10);
-        assert!(leases.keep(&product, "a", lease(20), now));
-        assert!(leases.keep(&product, "b", lease(30), now));
-        assert!(!leases.keep(&product, "c", lease(30), now));
-        assert!(leases.keep(&product, "b", lease(40), now), "a device may renew its own");
+        assert!(leases.keep(&product, "a", lease(2_000), now));
+        assert!(leases.keep(&product, "b", lease(3_000), now));
+        assert!(!leases.keep(&product, "c", lease(3_000), now));
+        assert!(leases.keep(&product, "b", lease(4_000), now), "a device may renew its own");
         assert_eq!(leases.of(&product, "c", now), None);
-        let later = Timestamp::from_millis(20);
+        let later = Timestamp::from_millis(2_000);
         assert_eq!(leases.of(&product, "a", later), None, "it ends at its end");
-        assert!(leases.keep(&product, "c", lease(30), later));
+        assert!(leases.keep(&product, "c", lease(3_000), later));
         leases.finish(&product, "b", later);
         assert_eq!(leases.of(&product, "b", later), None);
-        leases.finish(&product, "c", Timestamp::from_millis(1_000));
-        assert_eq!(leases.of(&product, "c", later).unwrap().expires_at.millis(), 30, "finishing never prolongs");
+        leases.finish(&product, "c", Timestamp::from_millis(9_000));
+        assert_eq!(leases.of(&product, "c", later).unwrap().expires_at.millis(), 3_000, "finishing never prolongs");
     }
 }

@@ -73,7 +73,7 @@ pub use fleet::{
     RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState,
     SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Target, TargetSpec, TextFault,
     UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version, VersionFault, VersionRules, VersionRulesSpec,
-    VersionScheme, WAVES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window, rank, share_threshold,
+    VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window, rank, share_threshold,
 };
 pub use lease::Lease;
 pub use leases::Leases;

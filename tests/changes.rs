@@ -344,3 +344,88 @@ fn who_leaves_a_group_and_comes_back_keeps_the_first_time() {
     fleet.apply(&[go("beta", 30)]).unwrap();
     assert_eq!(entered(&fleet), 10);
 }
+
+/// A device was written again to change its pin, and lost the first time that it had entered its groups: it fell out of a wave that it was in.
+#[test]
+fn writing_a_device_again_keeps_what_it_is_remembered_for() {
+    let (product, ..) = ids();
+    let mut fleet = small();
+    let go = |group: &str, at| Change::MoveDevice {
+        product: product.clone(),
+        serial: "SN-1".into(),
+        group: GroupId::new(group).unwrap(),
+        at: Timestamp::from_millis(at),
+    };
+    let write = |group: &str| {
+        let pin = Some("1.0.0".to_owned());
+        let device = DeviceSpec {
+            serial: "SN-1".into(),
+            state: DeviceState::Verified,
+            group: group.into(),
+            pin,
+            ..Default::default()
+        };
+        Change::PutDevice { product: product.clone(), device }
+    };
+    let entered = |fleet: &Fleet| fleet.product("p").unwrap().device("SN-1").unwrap().entered_at().millis();
+    fleet.apply(&[go("beta", 10), write("beta")]).unwrap();
+    assert_eq!(entered(&fleet), 10, "in its group");
+    fleet.apply(&[go("default", 20)]).unwrap();
+    assert_eq!(entered(&fleet), 0, "in the group that it comes back to");
+    fleet.apply(&[write("beta")]).unwrap();
+    assert_eq!(entered(&fleet), 10, "written into the other group");
+}
+
+/// An operator's script repeated what was so already; every gateway took a new revision each time.
+#[test]
+fn what_is_so_already_is_no_new_revision() {
+    let (product, group, _) = ids();
+    let mut fleet = small();
+    let entry = fleet.product("p").unwrap().spec();
+    let same = [
+        Change::PutProduct { product: entry.product.clone() },
+        Change::PutFirmware { product: product.clone(), firmware: entry.firmware[0].clone() },
+        Change::DenyFirmware { product: product.clone(), firmware: "3.0.0".into(), denied: true },
+        Change::PutGroup { product: product.clone(), group: entry.groups[0].clone() },
+        Change::SetPolicy { product: product.clone(), group, policy: Policy::AnyDifference },
+        Change::PutDevice { product: product.clone(), device: entry.devices[0].clone() },
+    ];
+    for change in same {
+        assert_eq!(fleet.apply(std::slice::from_ref(&change)), Ok(Revision(7)), "{change:?}");
+    }
+}
+
+/// R7 by the back door: a group that was written whole completed its rollout without its target becoming the baseline.
+#[test]
+fn a_group_that_is_written_moves_no_rollout_on() {
+    let (product, group, rollout) = ids();
+    let mut fleet = small();
+    let at = Timestamp::from_millis(5);
+    fleet
+        .apply(&[Change::StartRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), at }])
+        .unwrap();
+    let written = |change: &dyn Fn(&mut RolloutSpec)| {
+        let mut spec = fleet.product("p").unwrap().group("default").unwrap().spec();
+        change(spec.rollout.as_mut().unwrap());
+        let rollout = spec.rollout.clone().unwrap();
+        [
+            Change::PutGroup { product: product.clone(), group: spec },
+            Change::PutRollout { product: product.clone(), group: group.clone(), rollout },
+        ]
+    };
+    let opened = Opened { at, threshold: Some(9), counted: None, eligible: None };
+    let moves: [&dyn Fn(&mut RolloutSpec); 4] = [
+        &|rollout| rollout.state = RolloutState::Completed,
+        &|rollout| rollout.state = RolloutState::Aborted,
+        &|rollout| rollout.waves[0].opened = Some(opened),
+        &|rollout| rollout.started_at = Some(Timestamp::from_millis(6)),
+    ];
+    for change in moves.into_iter().flat_map(written) {
+        let refused = fleet.clone().apply(std::slice::from_ref(&change)).unwrap_err().to_string();
+        assert!(refused.contains("(R7)"), "{change:?}: {refused}");
+    }
+    // What is no move is written.
+    for change in written(&|rollout| rollout.progress = Some(Progress::default())) {
+        fleet.clone().apply(&[change]).unwrap();
+    }
+}

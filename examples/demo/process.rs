@@ -124,7 +124,7 @@ impl Gateway {
             // The device is registered after the answer, so that no stranger can tell by the time whether it was.
             std::thread::sleep(Duration::from_millis(100));
         }
-        Ok(line["answer"]["reason"].as_str().unwrap_or("malformed").to_owned())
+        Ok(line["answer"]["reason"].as_str().or(line["answer"]["call"].as_str()).unwrap_or("malformed").to_owned())
     }
 
     /// How much memory it holds, in KiB.

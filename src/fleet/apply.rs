@@ -20,7 +20,7 @@ enum Note {
     Few(ProductId, Arc<Few>),
     Device(ProductId, Box<str>, Option<Device>),
     Entry(ProductId, Option<ProductEntry>),
-    Keys(BTreeMap<KeyHash, ProductId>),
+    Key(KeyHash, Option<ProductId>),
 }
 
 /// The notes of one batch.
@@ -81,7 +81,8 @@ impl Fleet {
 
     fn put_back(&mut self, note: Note) {
         match note {
-            Note::Keys(keys) => self.keys = keys,
+            Note::Key(hash, Some(owner)) => drop(self.keys.insert(hash, owner)),
+            Note::Key(hash, None) => drop(self.keys.remove(&hash)),
             Note::Entry(id, Some(entry)) => drop(self.products.insert(id, entry)),
             Note::Entry(id, None) => drop(self.products.remove(&id)),
             Note::Few(id, few) => {
@@ -208,20 +209,22 @@ impl Fleet {
     fn put_product(&mut self, spec: &ProductSpec, notes: &mut Notes) -> Result<(), Problems> {
         let product = spec.build().map_err(|inner| within("product", inner))?;
         let id = product.id.clone();
-        let mut problems = Problems::default();
-        let keys = self.keys.clone();
-        self.keys.retain(|_, owner| *owner != id);
-        self.add_keys(&product, "product.", &mut problems);
-        if keys != self.keys {
-            notes.list.push(Note::Keys(keys));
+        if self.products.get(&id).is_some_and(|entry| *entry.product() == product) {
+            return Ok(());
         }
+        let mut problems = Problems::default();
+        self.drop_keys(&id, notes);
+        for key in &product.keys {
+            let before = self.keys.get(&key.hash).cloned();
+            notes.list.push(Note::Key(key.hash, before));
+        }
+        self.add_keys(&product, "product.", &mut problems);
         match self.products.get_mut(&id) {
             None => {
                 let few = Few { product, catalogue: Catalogue::default(), groups: BTreeMap::new() };
                 self.products.insert(id.clone(), ProductEntry::new(few));
                 notes.list.push(Note::Entry(id, None));
             }
-            Some(entry) if *entry.product() == product => {}
             Some(entry) if entry.product().same_rules(&product) => {
                 if notes.touched.insert(id.clone()) {
                     notes.list.push(Note::Few(id, entry.few.clone()));
@@ -254,10 +257,24 @@ impl Fleet {
 
     fn remove_product(&mut self, id: &ProductId, notes: &mut Notes) -> Result<(), Problems> {
         let entry = self.products.remove(id).ok_or_else(|| unknown("product", id.as_str()))?;
-        notes.list.push(Note::Keys(self.keys.clone()));
+        for key in &entry.product().keys {
+            if self.keys.remove(&key.hash).is_some() {
+                notes.list.push(Note::Key(key.hash, Some(id.clone())));
+            }
+        }
         notes.list.push(Note::Entry(id.clone(), Some(entry)));
-        self.keys.retain(|_, owner| owner != id);
         Ok(())
+    }
+
+    /// Takes the keys of a product away, before it is given others.
+    fn drop_keys(&mut self, id: &ProductId, notes: &mut Notes) {
+        let Some(entry) = self.products.get(id) else { return };
+        for key in &entry.product().keys {
+            if self.keys.get(&key.hash) == Some(id) {
+                self.keys.remove(&key.hash);
+                notes.list.push(Note::Key(key.hash, Some(id.clone())));
+            }
+        }
     }
 }
 
@@ -298,6 +315,9 @@ impl Edit<'_> {
     fn put_firmware(&mut self, spec: &FirmwareSpec) -> Result<(), Problems> {
         let rules = self.product().versions();
         let firmware = spec.build(rules).map_err(|inner| within("firmware", inner))?;
+        if self.entry.catalogue().find(&firmware.version, rules) == Some(&firmware) {
+            return Ok(());
+        }
         let Few { product, catalogue, .. } = self.few();
         catalogue.put(firmware, product.versions()).map_err(|inner| within("firmware", inner))
     }
@@ -318,6 +338,14 @@ impl Edit<'_> {
 
     fn deny_firmware(&mut self, version: &str, denied: bool) -> Result<(), Problems> {
         let version = self.version(version)?;
+        if self
+            .entry
+            .catalogue()
+            .find(&version, self.product().versions())
+            .is_some_and(|firmware| firmware.denied == denied)
+        {
+            return Ok(());
+        }
         let Few { product, catalogue, .. } = self.few();
         catalogue.deny(&version, product.versions(), denied);
         Ok(())

@@ -105,8 +105,13 @@ impl DeviceSpec {
                 problems.check_one(place, check_text(text, max));
             }
         }
+        let mut earlier_groups = self.earlier_groups.clone();
+        earlier_groups.sort_unstable();
+        if earlier_groups.len() > EARLIER_GROUPS_MAX || earlier_groups.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            problems.add("earlier_groups", format!("names a group twice, or more than {EARLIER_GROUPS_MAX}"));
+        }
         let hardware = self.hardware.as_deref().map(Box::from);
-        let rare = Rare { pin, cap, hardware, earlier_groups: self.earlier_groups.clone() };
+        let rare = Rare { pin, cap, hardware, earlier_groups };
         let all = serial.zip(group).map(|(serial, group)| Device {
             serial: serial.as_str().into(),
             state: self.state,
@@ -175,14 +180,22 @@ impl Device {
 
     /// Keeps the first times that `before`, the same device as it was, entered its groups, unless this one names its own (R4).
     pub(crate) fn remember(&mut self, before: &Device) {
-        if self.rare.as_ref().is_some_and(|rare| !rare.earlier_groups.is_empty()) || self.group == before.group {
-            return;
-        }
-        let (group, entered_at) = (std::mem::replace(&mut self.group, before.group.clone()), self.entered_at);
+        let named = self.rare.as_ref().is_some_and(|rare| !rare.earlier_groups.is_empty());
         let earlier_groups = before.rare.as_ref().map(|rare| rare.earlier_groups.clone()).unwrap_or_default();
-        self.entered_at = before.entered_at;
-        self.change_rare(|rare| rare.earlier_groups = earlier_groups);
-        self.enter(group, entered_at);
+        if self.group == before.group {
+            // Who writes a device again without a time of entry does not mean that it is older than it was.
+            if self.entered_at == Timestamp::default() {
+                self.entered_at = before.entered_at;
+            }
+            if !named {
+                self.change_rare(|rare| rare.earlier_groups = earlier_groups);
+            }
+        } else if !named {
+            let (group, entered_at) = (std::mem::replace(&mut self.group, before.group.clone()), self.entered_at);
+            self.entered_at = before.entered_at;
+            self.change_rare(|rare| rare.earlier_groups = earlier_groups);
+            self.enter(group, entered_at);
+        }
     }
 
     /// Changes what is rare, and drops the box where nothing is left in it.

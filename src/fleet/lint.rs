@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::problem::{Problem, Problems};
-use super::rollout::{SHARE_BPS_MAX, WaveSize};
+use super::rollout::{RolloutState, SHARE_BPS_MAX, WaveSize};
 use super::whole::{Fleet, ProductEntry};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,8 +63,12 @@ impl<'e> Members<'e> {
 }
 
 fn lint_group(entry: &ProductEntry, group: &Group, members: &Members<'_>, place: &str, found: &mut Problems) {
-    let rollout = group.rollout.as_ref().filter(|rollout| rollout.is_active());
-    if group.firmware.is_none() && rollout.is_none() {
+    // A draft is told before it starts: then it can still be mended.
+    let rollout =
+        group.rollout.as_ref().filter(|rollout| rollout.is_active() || *rollout.state() == RolloutState::Draft);
+    if group.firmware.is_none()
+        && rollout.filter(|rollout| rollout.is_active()).and_then(|rollout| rollout.target_version()).is_none()
+    {
         found.add(place, "has no firmware: its devices are answered 404 `nothing-assigned`");
     }
     lint_version(entry, group.firmware.as_ref(), place, "is assigned", found);

@@ -48,7 +48,7 @@ pub(crate) use rank::JITTER_SALT;
 pub use rank::{RANK_CONTEXT, rank};
 pub use rollout::{
     Admission, Gate, LISTED_MAX, Late, Opened, Progress, Rollout, RolloutSpec, RolloutState, SHARE_BPS_MAX, Target,
-    TargetSpec, WAVES_MAX, Wave, WaveSize,
+    TargetSpec, WAVES_MAX, WHY_BYTES_MAX, Wave, WaveSize,
 };
 pub use serial::{CanonicalSerial, SERIAL_BYTES_MAX, SerialFault, SerialScheme};
 pub use version::{

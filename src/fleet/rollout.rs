@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const WAVES_MAX: usize = 64;
 /// The most serials on a first-list or an excluded list.
 pub const LISTED_MAX: usize = 100_000;
+/// The longest reason of a pause, in bytes.
+pub const WHY_BYTES_MAX: usize = 1_024;
 /// A whole, in basis points.
 pub const SHARE_BPS_MAX: u16 = 10_000;
 
@@ -238,6 +240,11 @@ impl RolloutSpec {
                 problems.check("target.resources", build_resources(list)).map(Target::Resources)
             }
         };
+        if let RolloutState::Paused { why, .. } = &self.state
+            && !why.is_empty()
+        {
+            problems.check_one("state.why", check_text(why, WHY_BYTES_MAX));
+        }
         check_waves(&self.waves, self.admission, &mut problems);
         let draft = self.state == RolloutState::Draft;
         if !draft && self.state != RolloutState::Aborted && self.started_at.is_none() {

@@ -46,7 +46,8 @@ impl Window {
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let mut spans = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
+        // What is too much is not taken apart: a text is at most a week.
+        for (index, text) in texts.iter().enumerate().take(WINDOW_SPANS_MAX + 1) {
             match parse_spans(text.as_ref()) {
                 Some(more) => spans.extend(more),
                 None => problems.add(
@@ -97,13 +98,13 @@ fn parse_spans(text: &str) -> Option<Vec<Span>> {
     let (days, times) = text.trim().split_once(' ')?;
     let (from, to) = times.trim().split_once('-')?;
     let (from, to) = (minutes(from)?, minutes(to)?);
-    if from == to || from == DAY_MINUTES || to == 0 && from == 0 {
+    if from == to || from == DAY_MINUTES {
         return None;
     }
     let lasts = if from < to { to - from } else { to + DAY_MINUTES - from };
     let at_day = |day: u32| Span { opens: (day * DAY_MINUTES + from) * MINUTE_MILLIS, lasts: lasts * MINUTE_MILLIS };
     let mut spans = Vec::new();
-    for part in if days == "daily" { "Mon-Sun" } else { days }.split(',') {
+    for part in if days == "daily" { "Mon-Sun" } else { days }.split(',').take(WINDOW_SPANS_MAX) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last) = (weekday(first)?, weekday(last)?);
         // `Sat-Mon` goes over the end of the week.

@@ -222,8 +222,8 @@ impl Default for LeaseTimes {
 pub struct Reply {
     /// What the device is sent.
     pub response: Response,
-    /// Why; for the log, never for the device.
-    pub reason: Reason,
+    /// Why; for the log, never for the device. `None` for a sign of life that was taken: nothing was decided.
+    pub reason: Option<Reason>,
     /// The revision of the fleet that was seen.
     pub revision: Revision,
     /// The product and the canonical serial, where both are known.
@@ -278,7 +278,7 @@ impl Request {
             Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, who, None, false, false),
             None => Reply {
                 response: Response::empty(200),
-                reason: Reason::Current,
+                reason: None,
                 revision,
                 device: device_of(who),
                 leased: false,
@@ -303,7 +303,7 @@ impl Request {
             Some(Effect::Seen(rollout)) => Some(After::Seen(rollout.clone())),
             _ => register().map(|(product, serial)| After::Register(product.id().clone(), serial)),
         };
-        let (reason, revision, device) = (decision.reason, decision.revision, device_of(who));
+        let (reason, revision, device) = (Some(decision.reason), decision.revision, device_of(who));
         Reply { response, reason, revision, device, leased, lease, ends_lease, after }
     }
 }
@@ -321,7 +321,7 @@ fn device_of(who: Option<(&Product, &Device)>) -> Option<(ProductId, Box<str>)> 
 /// let request = otadrive::Request::parse("GET", "/deviceapi/update?k=guess&s=1&v=", |_| None).unwrap();
 /// let now = Timestamp::from_millis(0);
 /// let reply = otadrive::answer(&store, &Leases::new(100), Default::default(), &request, now, &mut NoTrace).unwrap();
-/// assert_eq!((reply.response.status, reply.reason), (401, otagate::Reason::KeyUnknown));
+/// assert_eq!((reply.response.status, reply.reason), (401, Some(otagate::Reason::KeyUnknown)));
 /// # Ok::<(), otagate::Problems>(())
 /// ```
 ///
