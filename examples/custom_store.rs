@@ -75,7 +75,11 @@ impl Store for Database {
         if !spec.register_on_first_contact || new >= spec.new_devices_max as usize {
             return Ok(Registered::Refused);
         }
-        let (group, entered_at_millis) = (spec.default_group, at.millis());
+        let product = spec.build().map_err(bad)?;
+        if product.read_serial(serial.as_str().as_bytes()).is_err() {
+            return Ok(Registered::Refused); // a placeholder of the product: one row would stand for many units
+        }
+        let (group, entered_at_millis) = (product.default_group().to_string(), at.millis());
         tables
             .devices
             .insert(id, DeviceRow { state: DeviceState::New, group, entered_at_millis, pin: None, cap: None });

@@ -1,8 +1,13 @@
 //! What an operator sees of a fleet file: a fleet, or everything that is wrong with its files at once.
 #![cfg(feature = "fleet-file")]
 
-use otagate::fleet_file::{DEVICES_BYTES_MAX, FileProblem, LoadError, Loaded, digest_file, load, load_over};
-use otagate::{Device, DeviceState, Fleet, GroupId, Hex, Opened, ProductId, Revision, Timestamp, rank};
+use otagate::fleet_file::{
+    DEVICES_BYTES_MAX, FileProblem, LoadError, Loaded, PROBLEMS_MAX, digest_file, load, load_over,
+};
+use otagate::{
+    Device, DeviceState, Fleet, GroupId, Hex, Opened, ProductId, Revision, RolloutState, Timestamp, VERSION_BYTES_MAX,
+    rank,
+};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -110,7 +115,7 @@ fn device<'f>(fleet: &'f Fleet, serial: &str) -> &'f Device {
 fn the_documented_example_is_taken_as_it_reads() {
     let loaded = load(Path::new("src/fleet_file/example/fleet.toml"), now()).unwrap();
     assert_eq!(loaded.fleet.revision(), Revision(1));
-    assert_eq!(loaded.lints, []);
+    assert_eq!(loaded.lints.list(), []);
     assert_eq!(loaded.firmware_dir, Path::new("src/fleet_file/example/firmware"));
     let locators: Vec<_> = loaded.files.iter().map(|file| file.locator.as_str()).collect();
     assert_eq!(locators, ["logo.txt", "thermostat-2.1.0-2.2.0.delta", "thermostat-2.1.0.bin", "thermostat-2.2.0.bin"]);
@@ -204,8 +209,9 @@ fn a_reload_moves_no_threshold() {
     assert_eq!(after.fleet.revision(), Revision(2));
     // A wave that was opened since is open, whatever the file says; the next one is counted anew and closes nobody out.
     let next = "{ size = 10 }, { size = 40, open = true }, { size = \"all\" }";
-    let (start, other_start) = ("2026-11-01T08:00:00Z", "2026-11-02T05:00:00Z");
-    more.write("fleet.toml", format!("{HEAD}{}", rollout("", next)).replace(start, other_start));
+    let start = "2026-11-01T08:00:00Z";
+    let unsaid = format!("{HEAD}{}", rollout("", next)).replace(&format!("started_at = {start}\n"), "");
+    more.write("fleet.toml", unsaid);
     let later = more.load_over(&after.fleet).unwrap();
     assert_eq!(opened(&later.fleet, 0), opened(&before.fleet, 0));
     assert_eq!(opened(&later.fleet, 1).unwrap().counted, Some(40));
@@ -230,8 +236,24 @@ fn a_reload_refuses_what_is_frozen() {
     assert_eq!(
         over(rollout("", "{ size = 10, open = true, threshold = 7 }")),
         [format!(
-            "fleet.toml:24:48: the wave is open by the threshold {threshold}, which is frozen (R3): write that, or leave it out"
+            "fleet.toml:24:48: the wave is open by the threshold {threshold}, which is frozen (R3, R7): write that, or leave it out"
         )]
+    );
+    // Nor is an edit passed over that would change nothing.
+    assert_eq!(
+        over(rollout("", "{ size = 10, open = false, opened_at = 2026-11-02T05:00:00Z }").replace("11-01T", "11-02T")),
+        [
+            "fleet.toml:22:14: the rollout started at 2026-11-01T08:00:00Z, and the start is frozen (R7): write that, or leave it out",
+            "fleet.toml:24:30: the wave is open, and an open wave never closes (R7): write `open = true`, or leave it out",
+            "fleet.toml:24:49: the wave was opened at 2026-11-02T06:00:00Z, which is frozen (R7): write that, or leave it out",
+        ]
+    );
+    let as_it_is = format!("{{ size = 10, open = true, threshold = \"{threshold}\", opened_at = {} }}", now());
+    assert!(fleet(&rollout("", &as_it_is), 30).load_over(&before).is_ok());
+    let nobody = fleet(&rollout("", waves), 0).load().unwrap().fleet;
+    assert_eq!(
+        told(fleet(&rollout("", "{ size = 10, open = true, threshold = 7 }"), 30).load_over(&nobody)),
+        ["fleet.toml:24:48: the wave is open, and has no threshold, which is frozen (R3, R7): leave it out"]
     );
     let gone = "fleet.toml:15:1: rollout `r` is under way and gone from the file: make its target the group's `firmware` to complete it, or \
                 abort it by `aborted = { target = \"2.0.0\", fate = ... }` (R10, R11)";
@@ -244,15 +266,6 @@ fn a_reload_refuses_what_is_frozen() {
             "fleet.toml:1:12: `revision` 1 is not above 1, which is held: raise it, or leave it out (L2)".to_owned(),
             gone.replace(":15:", ":16:"),
         ]
-    );
-
-    // Pausing is no change of what is frozen; what was paused while it ran, by a gate perhaps, does not resume in silence.
-    let paused = fleet(&rollout("", waves).replace("\"running\"", "\"paused\"\nwhy = \"3 failed\""), 30);
-    let paused = paused.load_over(&before).unwrap().fleet;
-    let lints: Vec<_> = fleet(&rollout("", waves), 30).load_over(&paused).unwrap().lints.iter().map(short).collect();
-    assert_eq!(
-        lints,
-        ["fleet.toml:21:9: product `p`, group `g`: rollout `r` was paused (`3 failed`), and runs again by this file"]
     );
 
     // What is over leaves its mark on the group, whether the rollout is still written down or not.
@@ -272,6 +285,12 @@ fn a_reload_refuses_what_is_frozen() {
         told(fleet("", 30).with("fleet.toml", nothing_below).load_over(&before)),
         ["fleet.toml:17:38: `fate`: `downgrade` needs a baseline that can be served (R10): name one as `firmware`"]
     );
+    let completed = HEAD.replace("\nfirmware = \"1.0.0\"", "\nfirmware = \"2.0.0\"");
+    let denied = completed.replace("version = \"2.0.0\"", "version = \"2.0.0\"\ndenied = true");
+    assert_eq!(
+        told(fleet("", 30).with("fleet.toml", denied).load_over(&before)),
+        ["fleet.toml:18:12: `firmware`: rollout `r` cannot be completed: its target `2.0.0` is denied or missing (R7)"]
+    );
 
     // Completed and aborted are said in the file.
     let completed = fleet("", 30);
@@ -286,6 +305,133 @@ fn a_reload_refuses_what_is_frozen() {
         told(aborted.load_over(&aborted_fleet)),
         ["fleet.toml:18:11: `aborted` is over, since the group's `firmware` has changed (R10): leave it out"]
     );
+}
+
+/// Seen: a gate paused a rollout, the operator added a device to the file, and the rollout ran on.
+#[test]
+fn a_reload_ends_a_pause_only_where_it_says_so() {
+    let waves = "{ size = 10, open = true }, { size = \"all\" }";
+    let (runs, resumes) = (rollout("", waves), rollout("resume = true", waves));
+    let over = |text: &str, held: &Fleet| {
+        let loaded = fleet(text, 30).load_over(held).unwrap();
+        let lints: Vec<_> = loaded.lints.iter().map(short).collect();
+        (loaded.fleet, lints)
+    };
+    let state = |fleet: &Fleet| fleet.product("p").unwrap().group("g").unwrap().rollout().unwrap().state().clone();
+    let running = fleet(&runs, 30).load().unwrap().fleet;
+    let paused = over(&runs.replace("\"running\"", "\"cut\"\nwhy = \"3 failed\""), &running).0;
+    let halted = RolloutState::Paused { cut: true, why: "3 failed".to_owned() };
+    assert_eq!(state(&paused), halted);
+
+    let at = "product `p`, group `g`: rollout `r`";
+    let (kept, lints) = over(&runs, &paused);
+    assert_eq!((state(&kept), opened(&kept, 0)), (halted.clone(), opened(&running, 0)));
+    let stays = format!(
+        "fleet.toml:21:9: {at} was paused (`3 failed`) and stays paused: to set it running, add `resume = true` for one load"
+    );
+    assert_eq!(lints, [stays.as_str()]);
+    // However often it is loaded; and `resume = false` is no other word for it.
+    assert_eq!(over(&rollout("resume = false", waves), &kept), (over(&runs, &kept).0, vec![stays]));
+
+    let (resumed, lints) = over(&resumes, &kept);
+    assert_eq!(state(&resumed), RolloutState::Running);
+    assert_eq!(
+        lints,
+        [format!(
+            "fleet.toml:23:10: {at} was paused (`3 failed`), and runs again by this file: take `resume` out, or it will end the next pause too"
+        )]
+    );
+    // Nothing is paused: a running rollout, another rollout, a first load.
+    let nothing = format!(
+        "fleet.toml:23:10: {at} is not paused, and `resume` does nothing: take it out, or it will end the next pause"
+    );
+    assert_eq!(over(&resumes, &resumed).1, [nothing.as_str()]);
+    let first: Vec<_> = fleet(&resumes, 30).load().unwrap().lints.iter().map(short).collect();
+    assert_eq!(first, [nothing]);
+    assert_eq!(
+        told(fleet(&resumes.replace("\"running\"", "\"paused\""), 30).load_over(&kept)),
+        ["fleet.toml:23:10: `resume` sets a paused rollout running: leave it out, or set `state = \"running\"`"]
+    );
+}
+
+/// R10: on a first load as on a reload, there must be something to take devices back to.
+#[test]
+fn a_downgrade_needs_a_baseline_that_can_be_served() {
+    let down = "aborted = { target = \"2.0.0\", fate = \"downgrade\" }\n";
+    let served = fleet(down, 3).load().unwrap().fleet;
+    for (head, rest, why) in [
+        (HEAD.replace("\nfirmware = \"1.0.0\"", ""), "", "name one as `firmware`"),
+        (HEAD.replace("\nfirmware = \"1.0.0\"", "\nfirmware = \"1.5.0\""), "", "there is no firmware `1.5.0`"),
+        (HEAD.replace("version = \"1.0.0\"", "version = \"1.0.0\"\ndenied = true"), "", "`1.0.0` is denied"),
+        (HEAD.to_owned(), "cap = \"0.9.0\"\n", "`1.0.0` is above the group's cap `0.9.0`"),
+    ] {
+        let folder = fleet("", 3).with("fleet.toml", format!("{head}{rest}{down}"));
+        for told in [told(folder.load()), told(folder.load_over(&served))] {
+            let expected = format!("`fate`: `downgrade` needs a baseline that can be served (R10): {why}");
+            assert!(told.len() == 1 && told[0].ends_with(&expected), "{told:?}");
+        }
+    }
+    assert!(fleet(&format!("cap = \"1.0.0\"\n{down}"), 3).load_over(&served).is_ok());
+    // The same version in another spelling is the same baseline, and `leave` goes on.
+    let left = fleet(&down.replace("downgrade", "leave"), 3);
+    let held = left.load().unwrap().fleet;
+    let text = std::fs::read_to_string(left.path()).unwrap();
+    left.write("fleet.toml", text.replace("\nfirmware = \"1.0.0\"", "\nfirmware = \"1.0.0+rebuilt\""));
+    assert!(left.load_over(&held).is_ok());
+}
+
+#[test]
+fn a_secret_in_the_place_of_its_hash_is_not_quoted() {
+    let folder = fleet("", 0).with("fleet.toml", HEAD.replace("key = \"secret\"", "key_blake3 = \"s3cr3t\""));
+    assert_eq!(
+        told(folder.load()),
+        ["fleet.toml:8:14: `key_blake3` must be 64 hex digits: a secret itself goes into `key`"]
+    );
+}
+
+#[test]
+fn a_version_in_a_row_is_as_long_as_anywhere() {
+    let row = |len: usize| format!("serial,version\nx,{}\n", "1".repeat(len));
+    let folder = fleet("", 0).with("d.csv", row(VERSION_BYTES_MAX));
+    assert_eq!(device(&folder.load().unwrap().fleet, "x").version().map(str::len), Some(VERSION_BYTES_MAX));
+    folder.write("d.csv", row(VERSION_BYTES_MAX + 1));
+    assert!(told(folder.load())[0].starts_with("d.csv:2:3: version `1"));
+    // Nothing written is nothing known.
+    folder.write("d.csv", row(0));
+    assert_eq!(device(&folder.load().unwrap().fleet, "x").version(), None);
+}
+
+/// Seen: a file of mistakes took minutes, since every mistake was sought from its first byte; and lint warnings were left out in silence.
+#[test]
+fn beyond_the_limit_everything_is_counted_and_nothing_sought() {
+    let started = std::time::Instant::now();
+    let folder = fleet("", 0).with("d.csv", format!("serial,state\n{}", "x,y\r".repeat(100_000)));
+    let LoadError::Problems(problems) = folder.load().unwrap_err() else { panic!() };
+    // Each row has a state that is none, and all but the first have its serial.
+    assert_eq!((problems.list().len(), problems.more()), (PROBLEMS_MAX, 199_999 - PROBLEMS_MAX));
+    // Behind eight million blank lines, the faults of a row on lines of their own: the order of the columns costs nothing.
+    let timed = |header: &str| {
+        let rows = "\"\ny\",\"\nz\",\"\n\"\n".repeat(20_000);
+        folder.write("d.csv", format!("{header}\n{}{rows}", "\n".repeat(8_000_000)));
+        let from = std::time::Instant::now();
+        assert!(folder.load().is_err());
+        from.elapsed()
+    };
+    let (in_order, in_another) = (timed("serial,state,hardware"), timed("state,hardware,serial"));
+    assert!(in_another < 3 * in_order, "{in_another:?}, not {in_order:?}");
+    folder.write("d.csv", format!("state,hardware,serial\n{}", "\"\ny\",\"\nz\",\"\n\"\n".repeat(20_000)));
+    let LoadError::Problems(problems) = folder.load().unwrap_err() else { panic!() };
+    let places: Vec<_> = problems.iter().take(4).map(|problem| (problem.line, problem.column)).collect();
+    assert_eq!(places, [(2, 1), (3, 4), (4, 4), (6, 1)]);
+    let rows: String = (0..1_500).fold("serial,group\n".to_owned(), |rows, n| rows + &format!("x{n},lost{n}\n"));
+    folder.write("d.csv", rows);
+    let lints = folder.load().unwrap().lints;
+    assert_eq!((lints.list().len(), lints.more(), lints.is_empty()), (PROBLEMS_MAX, 500, false));
+    assert!(lints.to_string().ends_with("\n... and 500 more"));
+    let folder = Folder::new().with("fleet.toml", "[[product]]\n".repeat(20_000));
+    let LoadError::Problems(problems) = folder.load().unwrap_err() else { panic!() };
+    assert_eq!((problems.list().len(), problems.more()), (PROBLEMS_MAX, 20_000 - PROBLEMS_MAX));
+    assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 /// Seen: after a reload, devices that had registered themselves were strangers again, and those moved to a group were late in it.
@@ -320,6 +466,12 @@ fn a_reload_keeps_what_the_file_does_not_say() {
     let back = folder.load_over(&over).unwrap().fleet;
     assert_eq!(device(&back, "d1").group(), &GroupId::new("g").unwrap());
     assert_eq!(device(&back, "d1").entered_at(), Timestamp::from_millis(0));
+    // Who is new stays whoever brought it, until the file names it otherwise or is all there is.
+    folder.write("d.csv", "serial,group,version,state\nd0,,,\nd1,g,,\nx2,,,blocked\n");
+    let blocked = folder.load_over(&back).unwrap().fleet;
+    assert_eq!(device(&blocked, "x2").state(), DeviceState::Blocked);
+    assert!(folder.load().unwrap().fleet.product("p").unwrap().device("y").is_none());
+    folder.write("d.csv", "serial,group,version\nd0,,\nd1,g,\n");
     // Nothing changed, nothing counted: the same revision may be stated again.
     let stated = format!("revision = {}\n{}", back.revision().0, std::fs::read_to_string(folder.path()).unwrap());
     folder.write("fleet.toml", stated);

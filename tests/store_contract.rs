@@ -1,21 +1,16 @@
-//! Every store keeps the contract of `store/contract.rs`, the suite finds every fault that is planted, and nothing is served by a store that fails.
+//! Every store keeps the contract of `store/contract.rs`, and the suite finds every fault that is planted.
 #![cfg(feature = "contract")]
 
-use otagate::store::contract::{self, AsyncSubject, Changed, Promise, Subject};
-use otagate::store::{
-    self, AsyncStore, AsyncView, Fault, Garbage, GroupRecord, Lent, MemoryStore, MemoryView, Registered,
-    StandingRecord, Store, View,
-};
-use otagate::{
-    ApiKey, ArtifactSpec, CanonicalSerial, Catalogue, Change, CheckIn, Decision, Device, DeviceSpec, DeviceState,
-    Digests, Firmware, FirmwareSpec, Fleet, FleetSpec, Group, GroupSpec, Hex, KeyHash, Lease, NoTrace, Policy, Product,
-    ProductEntry, ProductFleetSpec, ProductId, ProductSpec, Revision, TargetSpec, Timestamp, VersionRulesSpec,
-    VersionScheme,
-};
-use std::convert::Infallible;
+mod later;
 
+use later::{Later, wait};
+use otagate::store::contract::{self, AsyncSubject, Changed, Promise, Subject};
+use otagate::store::{GroupRecord, Lent, MemoryStore, Registered, StandingRecord, Store, View};
+use otagate::{
+    CanonicalSerial, Catalogue, Change, Device, DeviceSpec, DeviceState, Firmware, Fleet, Group, Hex, KeyHash, Lease,
+    Product, ProductEntry, ProductId, ProductSpec, Revision, TargetSpec, Timestamp,
+};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 // The stores that keep it.
@@ -42,80 +37,8 @@ fn the_memory_store_keeps_every_promise() {
     assert_eq!(report.skipped, []);
 }
 
-/// A synchronous store behind futures that wait before they answer.
-struct Later<S>(Arc<S>);
-struct LaterView<V>(V);
-
 /// Makes such stores. It writes on another thread, since a view may keep writers out, and the task must not wait for itself.
 struct InTime<S>(S);
-
-/// Comes back once, as a future does that waits for a socket.
-async fn wait() {
-    let mut waited = false;
-    std::future::poll_fn(|context| {
-        context.waker().wake_by_ref();
-        if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await
-}
-
-impl<S> AsyncStore for Later<S>
-where
-    S: Store + Send + Sync + 'static,
-    for<'s> S::View<'s>: Sync,
-{
-    type Error = S::Error;
-    type View<'s> = LaterView<S::View<'s>>;
-
-    async fn view(&self) -> Result<Self::View<'_>, S::Error> {
-        wait().await;
-        self.0.view().map(LaterView)
-    }
-
-    async fn register(
-        &self,
-        product: &ProductId,
-        serial: &CanonicalSerial,
-        at: Timestamp,
-    ) -> Result<Registered, S::Error> {
-        wait().await;
-        self.0.register(product, serial, at)
-    }
-}
-
-impl<V: View + Sync> AsyncView for LaterView<V> {
-    type Error = V::Error;
-
-    async fn revision(&self) -> Result<Revision, V::Error> {
-        wait().await;
-        self.0.revision()
-    }
-
-    async fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, V::Error> {
-        wait().await;
-        self.0.product_of_key(key)
-    }
-
-    async fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, V::Error> {
-        wait().await;
-        self.0.device(product, serial)
-    }
-
-    async fn group(
-        &self,
-        product: &Product,
-        device: &Device,
-        lease: Option<&Lease>,
-    ) -> Result<Option<GroupRecord<'_>>, V::Error> {
-        wait().await;
-        self.0.group(product, device, lease)
-    }
-
-    async fn lease(&self, product: &Product, device: &Device) -> Result<Option<Lent<'_, Lease>>, V::Error> {
-        wait().await;
-        self.0.lease(product, device)
-    }
-}
 
 impl<S> AsyncSubject for InTime<S>
 where
@@ -220,8 +143,10 @@ enum Planted {
     RacesPastLimit,
     CountsAllDevices,
     RegistersAnywhere,
+    RegistersPlaceholders,
     ReadsThrough,
     WritesByHalves,
+    TiresOfReaders,
     RevisionStands,
     RevisionGoesBack,
 }
@@ -230,6 +155,8 @@ enum Planted {
 struct Faulty {
     fault: Planted,
     fleet: Mutex<Arc<Fleet>>,
+    /// Since the first change.
+    views: Mutex<Option<usize>>,
 }
 
 struct FaultyView<'s> {
@@ -238,7 +165,7 @@ struct FaultyView<'s> {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("invalid byte sequence for encoding \"UTF8\": 0x00")]
+#[error("a name must not have control characters")]
 struct Unreadable;
 
 impl Faulty {
@@ -247,6 +174,7 @@ impl Faulty {
     }
 
     fn apply(&self, changes: &[Change]) -> Result<(), String> {
+        self.views.lock().unwrap().get_or_insert(0);
         let mut fleet = self.fleet.lock().unwrap();
         Arc::make_mut(&mut fleet).apply(changes).map(drop).map_err(|problems| problems.to_string())
     }
@@ -257,6 +185,13 @@ impl Store for Faulty {
     type View<'s> = FaultyView<'s>;
 
     fn view(&self) -> Result<FaultyView<'_>, Unreadable> {
+        // Enough for one who takes a view before a change and one after it.
+        if let Some(views) = self.views.lock().unwrap().as_mut() {
+            *views += 1;
+            if self.fault == Planted::TiresOfReaders && *views > 2 {
+                return Err(Unreadable);
+            }
+        }
         Ok(FaultyView { store: self, fleet: self.now() })
     }
 
@@ -272,7 +207,10 @@ impl Store for Faulty {
         let counted = if self.fault == Planted::CountsAllDevices { all } else { new };
         let full = spec.as_ref().is_none_or(|spec| counted >= spec.new_devices_max as usize);
         let shut = spec.as_ref().is_none_or(|spec| !spec.register_on_first_contact);
+        let placeholder = entry.is_some_and(|entry| entry.product().read_serial(serial.as_str().as_bytes()).is_err());
         let refused = match self.fault {
+            Planted::RegistersPlaceholders if placeholder => full || shut,
+            _ if placeholder => true,
             Planted::IgnoresLimit => shut,
             Planted::RegistersAnywhere => full && !shut || spec.is_none(),
             Planted::RegistersAgain => false,
@@ -297,8 +235,13 @@ impl Store for Faulty {
             entered_at: at,
             ..DeviceSpec::default()
         };
-        let put = Change::PutDevice { product: product.clone(), device };
-        Arc::make_mut(&mut held).apply(&[put]).unwrap();
+        let mut changes = vec![Change::PutDevice { product: product.clone(), device }];
+        if placeholder {
+            // A fleet holds no device that is listed, so the list goes.
+            let product = ProductSpec { placeholders: Vec::new(), ..spec.unwrap() };
+            changes.insert(0, Change::PutProduct { product });
+        }
+        Arc::make_mut(&mut held).apply(&changes).unwrap();
         Ok(Registered::New)
     }
 }
@@ -477,7 +420,7 @@ impl Subject for Planted {
         if *self == Self::OpensNothing {
             return Err("no such table: devices".into());
         }
-        Ok(Faulty { fault: *self, fleet: Mutex::new(Arc::new(fleet.clone())) })
+        Ok(Faulty { fault: *self, fleet: Mutex::new(Arc::new(fleet.clone())), views: Mutex::default() })
     }
 
     fn change(&self, store: &Faulty, changes: &[Change], _: &Fleet) -> Result<Changed, String> {
@@ -548,8 +491,10 @@ fn the_suite_names_the_promise_that_is_broken() {
         (P::RacesPastLimit, &[RegisteringKeepsTheLimit]),
         (P::CountsAllDevices, &[RegisteringKeepsTheLimit]),
         (P::RegistersAnywhere, &[RegisteringCanBeRefused]),
+        (P::RegistersPlaceholders, &[RegisteringCanBeRefused]),
         (P::ReadsThrough, &[ViewIsOneState]),
         (P::WritesByHalves, &[ViewIsOneState]),
+        (P::TiresOfReaders, &[ViewIsOneState, RevisionGrows]),
         (P::RevisionStands, &[RevisionGrows]),
         (P::RevisionGoesBack, &[RevisionGrows]),
     ];
@@ -569,18 +514,21 @@ fn the_suite_names_the_promise_that_is_broken() {
 async fn the_suite_names_it_of_an_asynchronous_store_too() {
     use Planted as P;
     use Promise::*;
-    for (fault, broken) in [
-        (P::FailsOnImpossibleName, StrangersFindNobody),
-        (P::LosesDeny, CatalogueSurvives),
-        (P::InventsLease, LedgerBeginsEmpty),
-        (P::IgnoresLimit, RegisteringKeepsTheLimit),
-        (P::ReadsThrough, ViewIsOneState),
-        (P::WritesByHalves, ViewIsOneState),
-        (P::RevisionStands, RevisionGrows),
-    ] {
+    let rows: &[(P, &[Promise])] = &[
+        (P::FailsOnImpossibleName, &[StrangersFindNobody]),
+        (P::LosesDeny, &[CatalogueSurvives]),
+        (P::InventsLease, &[LedgerBeginsEmpty]),
+        (P::IgnoresLimit, &[RegisteringKeepsTheLimit]),
+        (P::RegistersPlaceholders, &[RegisteringCanBeRefused]),
+        (P::ReadsThrough, &[ViewIsOneState]),
+        (P::WritesByHalves, &[ViewIsOneState]),
+        (P::TiresOfReaders, &[ViewIsOneState, RevisionGrows]),
+        (P::RevisionStands, &[RevisionGrows]),
+    ];
+    for &(fault, broken) in rows {
         let found = contract::check_async(&InTime(fault)).await.expect_err(&format!("{fault:?} was not found"));
         let named: Vec<_> = found.breaches.iter().map(|breach| breach.promise).collect();
-        assert_eq!(named, [broken], "{fault:?}: {found}");
+        assert_eq!(named, broken, "{fault:?}: {found}");
     }
 }
 
@@ -598,304 +546,4 @@ fn a_broken_promise_says_what_was_found_and_what_follows() {
     assert_eq!(format!("{broken:?}"), text, "a test that unwraps it prints it so");
     let skipped: Vec<_> = broken.report.skipped.iter().map(|skipped| skipped.why.as_str()).collect();
     assert!(skipped.iter().all(|why| *why == "it rests on `group-survives`, which is broken"), "{skipped:?}");
-}
-
-// Stores that fail, and facts that cannot be.
-
-const SECRET: &[u8] = b"lamp-secret";
-
-/// One product, one device, one firmware: what the check-in of `known` is served from.
-fn lamps() -> ProductFleetSpec {
-    let key = ApiKey::new(KeyHash::of(SECRET).unwrap());
-    let artifact = ArtifactSpec {
-        size_bytes: 9,
-        digests: Digests::blake3_of(b"2"),
-        locator: "2.bin".into(),
-        ..ArtifactSpec::default()
-    };
-    let verified = |serial: &str| DeviceSpec {
-        serial: serial.into(),
-        state: DeviceState::Verified,
-        group: "default".into(),
-        ..DeviceSpec::default()
-    };
-    let versions = VersionRulesSpec { scheme: VersionScheme::Dotted, ..VersionRulesSpec::default() };
-    let group = |id: &str| GroupSpec { id: id.into(), firmware: Some("2".into()), ..GroupSpec::default() };
-    ProductFleetSpec {
-        product: ProductSpec { id: "lamp".into(), keys: vec![key], versions, ..ProductSpec::default() },
-        firmware: vec![FirmwareSpec { version: "2".into(), artifacts: vec![artifact], ..FirmwareSpec::default() }],
-        groups: vec![group("default"), group("other")],
-        devices: vec![verified("SN-1"), verified("SN-2")],
-    }
-}
-
-fn known() -> CheckIn<'static> {
-    CheckIn { version: b"1", ..CheckIn::new(SECRET, b"SN-1") }
-}
-
-fn stranger() -> CheckIn<'static> {
-    CheckIn::new(b"guess", b"SN-1")
-}
-
-const NOW: Timestamp = Timestamp::from_millis(0);
-
-/// What a store is asked, in words; and the call at which it fails, if it does.
-#[derive(Default)]
-struct Watched {
-    memory: MemoryStore,
-    fails_at: Option<usize>,
-    calls: Mutex<Vec<String>>,
-}
-
-struct WatchedView<'s> {
-    store: &'s Watched,
-    view: MemoryView<'s>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("connection lost at call {0}")]
-struct Lost(usize);
-
-impl Watched {
-    fn new(fails_at: Option<usize>) -> Self {
-        let fleet = FleetSpec { revision: Revision(1), products: vec![lamps()] }.build().unwrap();
-        Self { memory: MemoryStore::new(fleet), fails_at, calls: Mutex::default() }
-    }
-
-    fn call(&self, what: String) -> Result<(), Lost> {
-        let mut calls = self.calls.lock().unwrap();
-        calls.push(what);
-        if self.fails_at == Some(calls.len()) { Err(Lost(calls.len())) } else { Ok(()) }
-    }
-
-    fn calls(&self) -> Vec<String> {
-        self.calls.lock().unwrap().clone()
-    }
-}
-
-impl Store for Watched {
-    type Error = Lost;
-    type View<'s> = WatchedView<'s>;
-
-    fn view(&self) -> Result<WatchedView<'_>, Lost> {
-        self.call("view".into())?;
-        let Ok(view) = self.memory.view();
-        Ok(WatchedView { store: self, view })
-    }
-
-    fn register(&self, _: &ProductId, _: &CanonicalSerial, _: Timestamp) -> Result<Registered, Lost> {
-        unreachable!("nobody registers here")
-    }
-}
-
-impl View for WatchedView<'_> {
-    type Error = Lost;
-
-    fn revision(&self) -> Result<Revision, Lost> {
-        self.store.call("revision".into())?;
-        let Ok(revision) = self.view.revision();
-        Ok(revision)
-    }
-
-    fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Lost> {
-        self.store.call("key".into())?;
-        let Ok(found) = self.view.product_of_key(key);
-        Ok(found)
-    }
-
-    fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Lost> {
-        self.store.call(format!("device {product:?} {serial}"))?;
-        let Ok(found) = self.view.device(product, serial);
-        Ok(found)
-    }
-
-    fn group(
-        &self,
-        product: &Product,
-        device: &Device,
-        lease: Option<&Lease>,
-    ) -> Result<Option<GroupRecord<'_>>, Lost> {
-        self.store.call(format!("group {} {}", product.id(), device.serial()))?;
-        let Ok(found) = self.view.group(product, device, lease);
-        Ok(found)
-    }
-
-    fn lease(&self, product: &Product, device: &Device) -> Result<Option<Lent<'_, Lease>>, Lost> {
-        self.store.call(format!("lease {} {}", product.id(), device.serial()))?;
-        Ok(None)
-    }
-}
-
-/// What the device is told, and what the store was asked.
-type Told = (Result<String, String>, Vec<String>);
-
-fn tell(fails_at: Option<usize>, ask: &CheckIn<'_>) -> Told {
-    let store = Watched::new(fails_at);
-    let told = store::answer(&store, ask, NOW, &mut NoTrace, |decision| serde_json::to_string(decision).unwrap());
-    (told.map_err(only_of_store), store.calls())
-}
-
-async fn tell_later(fails_at: Option<usize>, ask: &CheckIn<'_>) -> Told {
-    let store = Later(Arc::new(Watched::new(fails_at)));
-    let json = |decision: &Decision<'_>| serde_json::to_string(decision).unwrap();
-    let told = store::answer_async(&store, ask, NOW, &mut NoTrace, json).await;
-    (told.map_err(only_of_store), store.0.calls())
-}
-
-fn only_of_store(fault: Fault<Lost>) -> String {
-    match fault {
-        Fault::Store(Lost(call)) => format!("lost at {call}"),
-        other => panic!("a store that fails gives no facts: {other}"),
-    }
-}
-
-#[test]
-fn the_look_ups_are_key_device_group_lease_and_stop_at_the_first_gap() {
-    let (told, calls) = tell(None, &known());
-    assert!(told.unwrap().contains("\"serve\""));
-    let device = r#"device ProductId("lamp") SN-1"#;
-    assert_eq!(calls, ["view", "revision", "key", device, "lease lamp SN-1", "group lamp SN-1"]);
-
-    // An unknown key takes one look-up of a device, as an unknown serial does.
-    assert_eq!(tell(None, &stranger()).1, ["view", "revision", "key", r#"device ProductId("\u{1}") SN-1"#]);
-    // So does a serial that is none: time does not tell a good key from a bad one.
-    for bad in [&b""[..], b"000", b"a\nb"] {
-        let bad = CheckIn { serial: bad, ..known() };
-        assert_eq!(tell(None, &bad).1, ["view", "revision", "key", r#"device ProductId("\u{1}") nobody"#], "{bad:?}");
-    }
-    let unknown = CheckIn { serial: b"SN-9", ..known() };
-    assert_eq!(tell(None, &unknown).1, ["view", "revision", "key", r#"device ProductId("lamp") SN-9"#]);
-    let long = [b'k'; otagate::KEY_BYTES_MAX + 1];
-    assert_eq!(
-        tell(None, &CheckIn { key: &long, ..known() }).1,
-        ["view", "revision", r#"device ProductId("\u{1}") SN-1"#]
-    );
-    // Whoever is not verified is stopped by question 4, so nothing more is looked up: a blocked device takes as long as an unknown one.
-    let store = Watched::new(None);
-    let block = Change::SetDeviceState {
-        product: ProductId::new("lamp").unwrap(),
-        serial: "SN-1".into(),
-        state: DeviceState::Blocked,
-    };
-    store.memory.apply(&[block]).unwrap();
-    let told = store::answer(&store, &known(), NOW, &mut NoTrace, |decision| decision.reason.name()).unwrap();
-    assert_eq!(told, "device-blocked");
-    assert_eq!(store.calls(), ["view", "revision", "key", device]);
-    let unreadable = CheckIn { serial: b"\xff", ..stranger() };
-    assert_eq!(tell(None, &unreadable).1, ["view", "revision", "key", r#"device ProductId("\u{1}") nobody"#]);
-}
-
-#[test]
-fn a_store_that_fails_at_any_call_serves_nobody() {
-    for ask in [known(), stranger()] {
-        let calls = tell(None, &ask).1.len();
-        for call in 1..=calls {
-            assert_eq!(tell(Some(call), &ask).0, Err(format!("lost at {call}")));
-        }
-        assert!(tell(Some(calls + 1), &ask).0.is_ok());
-    }
-}
-
-#[tokio::test]
-async fn an_asynchronous_store_is_asked_the_same_and_told_the_same() {
-    let unknown = CheckIn { serial: b"SN-9", ..known() };
-    let malformed = CheckIn { serial: b"\0", ..known() };
-    for ask in [known(), stranger(), unknown, malformed] {
-        let calls = tell(None, &ask).1.len();
-        for fails_at in (1..=calls).map(Some).chain([None]) {
-            assert_eq!(tell_later(fails_at, &ask).await, tell(fails_at, &ask), "{ask:?} {fails_at:?}");
-        }
-    }
-}
-
-/// A store of hand-made facts, whether they belong together or not.
-struct Facts {
-    product: Product,
-    device: Device,
-    group: Group,
-    catalogue: Catalogue,
-}
-
-impl Store for Facts {
-    type Error = Infallible;
-    type View<'s> = &'s Facts;
-
-    fn view(&self) -> Result<&Facts, Infallible> {
-        Ok(self)
-    }
-
-    fn register(&self, _: &ProductId, _: &CanonicalSerial, _: Timestamp) -> Result<Registered, Infallible> {
-        unreachable!("nobody registers here")
-    }
-}
-
-impl View for &Facts {
-    type Error = Infallible;
-
-    fn revision(&self) -> Result<Revision, Infallible> {
-        Ok(Revision(1))
-    }
-
-    fn product_of_key(&self, _: &KeyHash) -> Result<Option<Lent<'_, Product>>, Infallible> {
-        Ok(Some((&self.product).into()))
-    }
-
-    fn device(&self, _: &ProductId, _: &str) -> Result<Option<Lent<'_, Device>>, Infallible> {
-        Ok(Some((&self.device).into()))
-    }
-
-    fn group(&self, _: &Product, _: &Device, _: Option<&Lease>) -> Result<Option<GroupRecord<'_>>, Infallible> {
-        let (group, catalogue) = ((&self.group).into(), (&self.catalogue).into());
-        Ok(Some(GroupRecord { group, catalogue, standing: StandingRecord::default() }))
-    }
-}
-
-#[test]
-fn facts_that_cannot_be_are_a_failure_of_the_store() {
-    let facts = |change: &dyn Fn(&mut Facts, &ProductEntry)| {
-        let entry = lamps().build().unwrap();
-        let (device, group) = (entry.device("SN-1").unwrap().clone(), entry.group("default").unwrap().clone());
-        let mut facts = Facts { product: entry.product().clone(), device, group, catalogue: entry.catalogue().clone() };
-        change(&mut facts, &entry);
-        facts
-    };
-    let device = |spec: DeviceSpec, of: &ProductEntry| {
-        DeviceSpec { serial: "SN-1".into(), group: "default".into(), state: DeviceState::Verified, ..spec }
-            .build(of.product())
-            .unwrap()
-    };
-    let group =
-        |spec: GroupSpec, of: &ProductEntry| GroupSpec { id: "default".into(), ..spec }.build(of.product()).unwrap();
-    let exact = |of: &ProductEntry| {
-        ProductSpec { versions: VersionRulesSpec::default(), ..of.product().spec() }.build().unwrap()
-    };
-    type Row<'r> = (Option<Garbage>, &'r dyn Fn(&mut Facts, &ProductEntry));
-    let rows: &[Row<'_>] = &[
-        (None, &|_, _| {}),
-        (Some(Garbage::ForeignKey), &|facts, of| {
-            facts.product = ProductSpec { keys: Vec::new(), ..of.product().spec() }.build().unwrap()
-        }),
-        (Some(Garbage::ForeignDevice), &|facts, of| facts.device = of.device("SN-2").unwrap().clone()),
-        (Some(Garbage::ForeignGroup), &|facts, of| facts.group = of.group("other").unwrap().clone()),
-        (Some(Garbage::PinAboveCap), &|facts, of| {
-            facts.device = device(DeviceSpec { pin: Some("2".into()), ..DeviceSpec::default() }, of);
-            facts.group = group(GroupSpec { cap: Some("1".into()), ..GroupSpec::default() }, of);
-        }),
-        (Some(Garbage::LimitWithoutOrder), &|facts, of| {
-            facts.group = group(GroupSpec { policy: Policy::ForwardOnly, ..GroupSpec::default() }, of);
-            facts.product = exact(of);
-        }),
-        (Some(Garbage::LimitWithoutOrder), &|facts, of| {
-            facts.device = device(DeviceSpec { cap: Some("1".into()), ..DeviceSpec::default() }, of);
-            facts.product = exact(of);
-        }),
-    ];
-    for (garbage, change) in rows {
-        let told = store::answer(&facts(change), &known(), NOW, &mut NoTrace, |decision| decision.status());
-        match (told, garbage) {
-            (Ok(status), None) => assert_eq!(status, 200, "what belongs together is served"),
-            (Err(Fault::Garbage(found)), Some(garbage)) => assert_eq!(found, *garbage),
-            (told, garbage) => panic!("{garbage:?} was told {told:?}"),
-        }
-    }
 }

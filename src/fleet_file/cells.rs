@@ -15,11 +15,15 @@ pub(super) struct Faults<'f> {
 }
 
 impl Faults<'_> {
-    /// Notes a fault of the cell `index` of the row that starts at `row`.
+    /// Notes a fault of the cell `index` of the row that starts at `row`; beyond the limit it is only counted.
     pub(super) fn add(&mut self, row: usize, index: usize, message: String) {
+        if self.problems.is_full() {
+            self.problems.count();
+            return;
+        }
         let (start, closed) = cell_start(self.bytes, row, index);
         let message = if closed { message } else { "the quote that opens here is never closed".to_owned() };
-        self.problems.add(self.path, self.at.at(start), message);
+        self.problems.add_at(self.path, &mut self.at, start, message);
     }
 }
 

@@ -15,7 +15,7 @@ use super::digest::read_bytes;
 use super::problem::{FileProblems, Positions, shown};
 use super::table::{nearest, read_word};
 use crate::fleet::check_text;
-use crate::{Device, DeviceState, GroupId, NAME_BYTES_MAX, Product, ProductEntry, Timestamp};
+use crate::{Device, DeviceState, GroupId, NAME_BYTES_MAX, Product, ProductEntry, Timestamp, VERSION_BYTES_MAX};
 use csv::{ByteRecord, ReaderBuilder};
 use std::collections::HashMap;
 use std::io;
@@ -92,6 +92,8 @@ pub(super) fn read_devices(
             }
             devices.push(device);
         }
+        // In the order of the file: who asks for positions that only grow is told them in one pass.
+        faulty_cells.sort_by_key(|(column, _)| columns.of(*column));
         for (column, message) in faulty_cells.drain(..) {
             faults.add(start, columns.of(column).unwrap_or(0), message);
             sound = false;
@@ -277,14 +279,14 @@ fn read_row(
     {
         faults.push((Column::Pin, format!("pin `{pin}` is above the device's cap `{cap}`")));
     }
-    let mut name = |column| -> Option<Box<str>> {
+    let mut name = |column, bytes_max| -> Option<Box<str>> {
         let text = row.text(column, faults)?;
-        if let Err(fault) = check_text(text, NAME_BYTES_MAX) {
+        if let Err(fault) = check_text(text, bytes_max) {
             faults.push((column, format!("{} `{}` {fault}", COLUMNS[column as usize], shown(text))));
         }
         Some(text.into())
     };
-    let (version, hardware) = (name(Column::Version), name(Column::Hardware));
+    let (version, hardware) = (name(Column::Version, VERSION_BYTES_MAX), name(Column::Hardware, NAME_BYTES_MAX));
 
     let (serial, group) = (serial.ok()?, group.ok()?);
     let mut device = Device::registered(product, &serial, entered_at.unwrap_or(UNSAID));
@@ -367,11 +369,16 @@ impl Groups {
     fn lint(&self, path: &Path, bytes: &[u8], columns: &Columns, lints: &mut FileProblems) {
         let mut at = Positions::of(bytes);
         for known in self.known.iter().filter(|known| !known.exists) {
+            if lints.is_full() {
+                lints.count();
+                continue;
+            }
             let rows = if known.rows == 1 { "row names" } else { "rows name" };
             let start = cell_start(bytes, known.first, columns.of(Column::Group).unwrap_or(0)).0;
-            lints.add(
+            lints.add_at(
                 path,
-                at.at(start),
+                &mut at,
+                start,
                 format!(
                     "{} device {rows} group `{}`, which does not exist: they are answered 404",
                     known.rows, known.id
@@ -398,6 +405,10 @@ fn name_twins(columns: &Columns, product: &Product, faults: &mut Faults<'_>) -> 
             firsts.insert(serial.as_str().into(), (start, line));
             continue;
         };
+        if faults.problems.is_full() {
+            faults.problems.count();
+            continue;
+        }
         let cell = cell_start(faults.bytes, *first, index).0;
         let first_written = faults.bytes.get(cell..cell_end(faults.bytes, cell).0).unwrap_or_default();
         let message = format!(

@@ -4,7 +4,7 @@
 //! of the file. One mistake is reported once: what such a check says of a value that could not even be read is a consequence, and is
 //! dropped; and where the file is no TOML, nothing is said to be missing, since it may only be unreadable.
 
-use super::problem::{FileProblems, Positions};
+use super::problem::{FileProblems, PROBLEMS_MAX, Positions};
 use crate::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,7 +13,7 @@ use std::path::Path;
 #[derive(Default)]
 pub(super) struct Found {
     /// Where in the file, and what.
-    problems: Vec<(Range<usize>, String)>,
+    problems: Kept,
     /// The places of `problems`, to ask whether one lies within a value.
     starts: BTreeSet<usize>,
     /// Paths of what is missing or stands for something unreadable.
@@ -23,7 +23,28 @@ pub(super) struct Found {
     /// From the places of the lint warnings to the file.
     lint_places: BTreeMap<String, Range<usize>>,
     /// Where the file is no TOML.
-    syntax: Vec<(Range<usize>, String)>,
+    syntax: Kept,
+}
+
+/// Problems that somebody may read, and how many there are besides: a file of mistakes costs no memory.
+#[derive(Default)]
+struct Kept {
+    list: Vec<(Range<usize>, String)>,
+    more: usize,
+}
+
+impl Kept {
+    fn push(&mut self, problem: (Range<usize>, String)) {
+        if self.list.len() < PROBLEMS_MAX { self.list.push(problem) } else { self.more += 1 }
+    }
+
+    fn len(&self) -> usize {
+        self.list.len() + self.more
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
 }
 
 /// Where a part of the specification stands in the file.
@@ -145,16 +166,21 @@ impl Found {
         let mut found = FileProblems::default();
         let mut at = Positions::of(bytes);
         let mut broken = BTreeSet::new();
-        self.syntax.sort_by_key(|(span, _)| span.start);
-        for (span, message) in self.syntax {
+        found.count_more(self.syntax.more + self.problems.more);
+        self.syntax.list.sort_by_key(|(span, _)| span.start);
+        for (span, message) in self.syntax.list {
             let position = at.at(span.start);
             // One slip confuses a parser more than once: the first word on it is the useful one.
             if broken.insert(position.0) {
                 found.add(file, position, message);
             }
         }
-        self.problems.sort_by_key(|(span, _)| span.start);
-        for (span, message) in self.problems {
+        self.problems.list.sort_by_key(|(span, _)| span.start);
+        for (span, message) in self.problems.list {
+            if found.is_full() {
+                found.count_more(1);
+                continue;
+            }
             let position = at.at(span.start);
             if !broken.contains(&position.0) {
                 found.add(file, position, message);
@@ -176,4 +202,20 @@ fn said_of(subject: &str, message: &str) -> String {
 fn continues(message: &str) -> bool {
     const VERBS: [&str; 9] = ["is", "are", "has", "admits", "counts", "lists", "names", "stands", "needs"];
     VERBS.contains(&message.split([' ', ':']).next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_problems_are_counted_and_not_kept() {
+        let mut found = Found::default();
+        (0..PROBLEMS_MAX + 7).rev().for_each(|at| found.add(at..at, "is wrong"));
+        (0..PROBLEMS_MAX + 3).for_each(|at| found.syntax(at..at, "is no TOML"));
+        assert_eq!((found.problems.list.len(), found.syntax.list.len()), (PROBLEMS_MAX, PROBLEMS_MAX));
+        assert_eq!(found.count(), 2 * PROBLEMS_MAX + 10);
+        let told = found.finish(Path::new("fleet.toml"), "\n".repeat(2 * PROBLEMS_MAX).as_bytes());
+        assert_eq!((told.list().len(), told.more()), (PROBLEMS_MAX, PROBLEMS_MAX + 10));
+    }
 }

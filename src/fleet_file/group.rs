@@ -3,7 +3,7 @@
 use super::firmware::read_content;
 use super::folder::Folder;
 use super::found::Found;
-use super::opening::OpenLine;
+use super::opening::{OpenLine, RolloutLines};
 use super::problem::shown;
 use super::table::{Placed, Section};
 use crate::{
@@ -13,13 +13,12 @@ use crate::{
 use std::ops::Range;
 use toml::de::DeValue;
 
-/// A group as it was read, and what its rollout says about open waves.
+/// A group as it was read, and what its rollout says besides its specification.
 pub(super) struct GroupLines {
     pub(super) spec: GroupSpec,
     pub(super) span: Range<usize>,
     pub(super) id_span: Range<usize>,
-    /// One per wave.
-    pub(super) waves: Vec<OpenLine>,
+    pub(super) rollout: RolloutLines,
 }
 
 pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) -> GroupLines {
@@ -33,8 +32,8 @@ pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mu
     let resources = read_resources(&mut table, "resources", "resources", folder, found);
     let aborted = table.table("aborted", "an aborted rollout", found).and_then(|table| read_aborted(table, found));
     let rollout = table.table("rollout", "a rollout", found);
-    let (rollout, waves) = rollout.map(|table| read_rollout(table, folder, found)).unzip();
-    let (span, waves) = (table.span.clone(), waves.unwrap_or_default());
+    let (rollout, lines) = rollout.map(|table| read_rollout(table, folder, found)).unzip();
+    let span = table.span.clone();
     let id_span = table.span_of("id");
     table.finish(found);
     let spec = GroupSpec {
@@ -50,7 +49,7 @@ pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mu
         rollout,
         aborted,
     };
-    GroupLines { spec, span, id_span, waves }
+    GroupLines { spec, span, id_span, rollout: lines.unwrap_or_default() }
 }
 
 fn read_window(table: &mut Section<'_>, found: &mut Found) -> Option<Window> {
@@ -87,19 +86,21 @@ fn read_aborted(mut table: Section<'_>, found: &mut Found) -> Option<AbortedSpec
     Some(AbortedSpec { target: target?.value, fate: fate? })
 }
 
-fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) -> (RolloutSpec, Vec<OpenLine>) {
+fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) -> (RolloutSpec, RolloutLines) {
     table.require("id", "it is part of every rank, and what R7 freezes hangs on it", found);
     let id = table.text("id", found).map(|text| text.value).unwrap_or_default();
     let target = read_target(&mut table, folder, found);
     let state = read_state(&mut table, found);
+    let resume = read_resume(&mut table, &state, found);
     let salt = table.text("salt", found).map(|text| text.value);
     let started_at = table.moment("started_at", found);
+    let started_at_span = table.span_of("started_at");
     let late = table.word("late", found).unwrap_or_default();
     let first = table.texts("first", found).unwrap_or_default();
     let excluded = table.texts("excluded", found).unwrap_or_default();
     table.require("waves", "write `waves = [{ size = 10, open = true }, { size = \"all\" }]` or the like", found);
     let sections = table.tables("waves", "waves", "a wave", found).unwrap_or_default();
-    let (waves, lines): (Vec<_>, Vec<_>) = sections.into_iter().map(|wave| read_wave(wave, found)).unzip();
+    let (waves, open): (Vec<_>, Vec<_>) = sections.into_iter().map(|wave| read_wave(wave, found)).unzip();
     table.finish(found);
     let spec = RolloutSpec {
         id,
@@ -116,7 +117,7 @@ fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) 
         excluded,
         progress: None,
     };
-    (spec, lines)
+    (spec, RolloutLines { waves: open, started_at: started_at_span, resume })
 }
 
 fn read_target(table: &mut Section<'_>, folder: &mut Folder, found: &mut Found) -> Option<TargetSpec> {
@@ -168,14 +169,27 @@ fn read_state(table: &mut Section<'_>, found: &mut Found) -> RolloutState {
     }
 }
 
+/// Where the file says that a paused rollout runs again.
+fn read_resume(table: &mut Section<'_>, state: &RolloutState, found: &mut Found) -> Option<Range<usize>> {
+    let resume = table.flag("resume", found)?;
+    let span = table.span_of("resume");
+    if resume && *state != RolloutState::Running {
+        found.add(span, "`resume` sets a paused rollout running: leave it out, or set `state = \"running\"`");
+        return None;
+    }
+    resume.then_some(span)
+}
+
 fn read_wave(mut table: Section<'_>, found: &mut Found) -> (Option<Wave>, OpenLine) {
     let number = table.place.rsplit(['[', ']']).nth(1).and_then(|index| index.parse::<usize>().ok()).unwrap_or(0) + 1;
     found.table_place(table.place.clone(), table.span.clone(), format!("wave {number}"));
     table.require("size", "write a count such as 10, a share such as \"25 %\", or \"all\"", found);
     let size = read_size(&mut table, found);
-    let open = table.flag("open", found).unwrap_or_default();
+    let open = table.flag("open", found);
+    let open_span = table.span_of("open");
     let threshold = read_threshold(&mut table, found);
     let opened_at = table.moment("opened_at", found);
+    let opened_at = opened_at.map(|value| Placed { value, span: table.span_of("opened_at") });
     for key in ["threshold", "opened_at"] {
         if table.has(key) && !table.has("open") {
             found.add(table.span_of(key), format!("`{key}` is of an open wave: set `open = true` with it"));
@@ -191,6 +205,7 @@ fn read_wave(mut table: Section<'_>, found: &mut Found) -> (Option<Wave>, OpenLi
     if threshold.is_some() && size == Some(WaveSize::All) {
         found.add(table.span_of("threshold"), "`all` has no threshold: leave it out");
     }
+    let open = open.map(|value| Placed { value, span: open_span });
     let line = OpenLine { span: table.span.clone(), open, threshold, opened_at };
     table.finish(found);
     (size.map(|size| Wave { size, gate, opened: None }), line)

@@ -129,8 +129,9 @@
 //! | `target_resources` | tables | | or the resources |
 //! | `state` | `"draft"`, `"running"`, `"paused"`, `"cut"`, `"completed"`, `"aborted"` | `"draft"` | where it stands (R7); `cut` is paused with live claims cut |
 //! | `why` | text | none | why it is paused |
+//! | `resume` | flag | `false` | with `state = "running"`: it runs again where it is held as paused, which it would stay otherwise; for one load |
 //! | `salt` | text | the id | another salt (R2) |
-//! | `started_at` | time | needed but for a draft | when it started (R4) |
+//! | `started_at` | time | needed but for a draft | when it started (R4); frozen once a wave is open |
 //! | `late` | `"open"`, `"tail"` | `"open"` | late joiners (R4) |
 //! | `first`, `excluded` | texts | none | serials that are always first, and that never take part (R6) |
 //! | `waves` | tables | at least one | its waves, in order |
@@ -156,7 +157,7 @@
 //! | `entered_at` | before every rollout | when it entered its group, RFC 3339 with an offset (R4) |
 //! | `pin` | none | the firmware it is pinned to |
 //! | `cap` | none | the highest version it is given |
-//! | `version`, `hardware` | unknown | what it said last, for the census (R3) |
+//! | `version`, `hardware` | unknown | what it said last, for the census (R3); an empty cell is unknown, and no empty version |
 //!
 //! # A rollout, edit by edit
 //!
@@ -164,7 +165,10 @@
 //! `firmware` and take the rollout out; to abort it, take it out and say `aborted = { target = ..., fate = ... }`. [`load_over`] refuses what would
 //! pull the rollout from under devices that act on it: another target under the same id (R7), or a rollout that is gone without either.
 //!
-//! An open wave is frozen at its first load, and [`load_over`] keeps it. A process that starts again has only the file: write the line of
+//! A pause is kept too, since a gate or the host may have made it while the file said `running`: [`load_over`] leaves such a rollout paused and
+//! says so in [`Loaded::lints`]. Add `resume = true` to set it running, and take that out again: it would end the next pause as well.
+//!
+//! An open wave is frozen at its first load, and [`load_over`] keeps it; `open = false`, another `threshold` or another `opened_at` for it are refused. A process that starts again has only the file: write the line of
 //! [`Loaded::counted`] into it, or save the fleet elsewhere and load over it.
 //!
 //! `entered_at`, where a row leaves it empty: on [`load`], and on a reload where the product was not held before, before every rollout; on a reload, the
@@ -193,6 +197,7 @@ pub use problem::{FileProblem, FileProblems, LoadError, PROBLEMS_MAX};
 use crate::{Fleet, Problem, Timestamp};
 use folder::Folder;
 use found::Found;
+use problem::Positions;
 use product::{note_twins, read_product};
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -213,8 +218,8 @@ const FIRMWARE_DIR: &str = "firmware";
 pub struct Loaded {
     /// The fleet, checked.
     pub fleet: Fleet,
-    /// What is legal but surely not meant (L4), in the order of file, line and column.
-    pub lints: Vec<FileProblem>,
+    /// What is legal but surely not meant (L4), in the order of file, line and column; what exceeds [`PROBLEMS_MAX`] is counted.
+    pub lints: FileProblems,
     /// The folder that the locators of [`files`](Self::files) are relative to.
     pub firmware_dir: PathBuf,
     /// Every file that an artifact or a resource names, by locator. A locator that is not here was given by the operator as it stands.
@@ -236,8 +241,9 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Loaded, LoadError> {
 /// Loads a fleet from its file over the one that is held, as after an edit.
 ///
 /// What R3 and R7 freeze is taken from `previous`: for a rollout of the same product, group and id, the thresholds of its open waves, its start and its
-/// progress. Devices that are `new` in `previous` and not in the files were registered on first contact, and stay. Where a row does not say
-/// when a device entered its group, which version it reported or what hardware it has, what `previous` knows of that stays too.
+/// progress; and its pause, unless the file says `resume = true`. Devices that are `new` in `previous` and not in the files stay, whoever brought
+/// them: on first contact, or in a row that is gone now. To be rid of them, name them in the CSV as `blocked`, or start again with [`load`]. Where a
+/// row does not say when a device entered its group, which version it reported or what hardware it has, what `previous` knows of that stays too.
 ///
 /// # Errors
 /// As [`load`]; and a change of what is frozen (R7), a rollout that is under way and gone from the file without its fate (R10, R11), a revision
@@ -278,17 +284,17 @@ fn read(path: &Path, previous: Option<&Fleet>, now: Timestamp) -> Result<Loaded,
         elsewhere.extend(whole.add(lines));
     }
     let revision = whole.revision(revision);
-    let Whole { found, fleet, mut lints, counted, resumed, .. } = whole;
+    let Whole { found, fleet, mut lints, counted, pauses, .. } = whole;
     let fleet = fleet.at_revision(revision);
     if found.is_empty() && elsewhere.is_empty() {
-        let mut at = problem::Positions::of(text.as_bytes());
-        for Problem { place, message } in fleet.lint(now) {
-            lints.add(path, at.at(found.of_lint(&place).start), format!("{place}: {message}"));
-        }
-        for (offset, message) in resumed {
-            lints.add(path, at.at(offset), message);
-        }
-        let lints = lints.sorted().list().to_vec();
+        let of_fleet = |Problem { place, message }| (found.of_lint(&place).start, format!("{place}: {message}"));
+        let mut of_file: Vec<_> = fleet.lint(now).into_iter().map(of_fleet).chain(pauses).collect();
+        of_file.sort();
+        let mut at = Positions::of(text.as_bytes());
+        let mut told = FileProblems::default();
+        of_file.into_iter().for_each(|(offset, message)| told.add_at(path, &mut at, offset, message));
+        lints.extend(told);
+        let lints = lints.sorted();
         let (firmware_dir, files) = (folder.firmware, folder.files.into_values().collect());
         return Ok(Loaded { fleet, lints, firmware_dir, files, counted });
     }

@@ -9,12 +9,53 @@ use crate::{Census, Group, Opened, ProductEntry, Rollout, RolloutSpec, RolloutSt
 use std::fmt;
 use std::ops::Range;
 
+/// What the file says about a rollout besides its specification, and where.
+#[derive(Default)]
+pub(super) struct RolloutLines {
+    /// One per wave.
+    pub(super) waves: Vec<OpenLine>,
+    /// Where its start stands, if it is stated.
+    pub(super) started_at: Range<usize>,
+    /// Where it is said to run again, if it is.
+    pub(super) resume: Option<Range<usize>>,
+}
+
 /// What the file says about one wave being open.
 pub(super) struct OpenLine {
     pub(super) span: Range<usize>,
-    pub(super) open: bool,
+    pub(super) open: Option<Placed<bool>>,
     pub(super) threshold: Option<Placed<u64>>,
-    pub(super) opened_at: Option<Timestamp>,
+    pub(super) opened_at: Option<Placed<Timestamp>>,
+}
+
+impl OpenLine {
+    fn is_open(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.value)
+    }
+
+    /// An edit of what was frozen when the wave opened would change nothing, and so it is refused.
+    fn check_frozen(&self, frozen: &Opened, found: &mut Found) {
+        if let Some(open) = self.open.as_ref().filter(|open| !open.value) {
+            found.add(
+                open.span.clone(),
+                "the wave is open, and an open wave never closes (R7): write `open = true`, or leave it out",
+            );
+        }
+        if let Some(stated) = self.threshold.as_ref().filter(|stated| frozen.threshold != Some(stated.value)) {
+            let message = match frozen.threshold {
+                Some(threshold) => format!(
+                    "the wave is open by the threshold {threshold}, which is frozen (R3, R7): write that, or leave it out"
+                ),
+                None => "the wave is open, and has no threshold, which is frozen (R3, R7): leave it out".to_owned(),
+            };
+            found.add(stated.span.clone(), message);
+        }
+        if let Some(stated) = self.opened_at.as_ref().filter(|stated| frozen.at != stated.value) {
+            let message =
+                format!("the wave was opened at {}, which is frozen (R7): write that, or leave it out", frozen.at);
+            found.add(stated.span.clone(), message);
+        }
+    }
 }
 
 /// A wave to be opened once the devices are known.
@@ -67,33 +108,31 @@ impl fmt::Display for CountedWave {
 /// Writes into the rollout what is open already, and returns what is still to be opened, in order.
 pub(super) fn settle(
     spec: &mut RolloutSpec,
-    lines: &[OpenLine],
+    lines: &RolloutLines,
     previous: Option<&Rollout>,
     now: Timestamp,
     found: &mut Found,
 ) -> Vec<Pending> {
     let previous = previous.filter(|previous| previous.id().as_str() == spec.id);
     if let Some(previous) = previous.filter(|previous| previous.last_open().is_some()) {
+        if let (Some(stated), Some(frozen)) = (spec.started_at, previous.started_at)
+            && stated != frozen
+        {
+            let message =
+                format!("the rollout started at {frozen}, and the start is frozen (R7): write that, or leave it out");
+            found.add(lines.started_at.clone(), message);
+        }
         spec.started_at = previous.started_at;
         spec.progress = previous.progress;
     }
     let active = matches!(spec.state, RolloutState::Running | RolloutState::Paused { .. });
     let mut pending = Vec::new();
     let mut before_is_open = true;
-    for (index, (wave, line)) in spec.waves.iter_mut().zip(lines).enumerate() {
+    for (index, (wave, line)) in spec.waves.iter_mut().zip(&lines.waves).enumerate() {
         let frozen = previous.and_then(|previous| previous.waves().get(index)?.opened);
-        if let (Some(frozen), Some(stated)) = (frozen, &line.threshold)
-            && frozen.threshold.is_some_and(|frozen| frozen != stated.value)
-        {
-            found.add(
-                stated.span.clone(),
-                format!(
-                    "the wave is open by the threshold {}, which is frozen (R3): write that, or leave it out",
-                    frozen.threshold.unwrap_or_default()
-                ),
-            );
-        }
-        if frozen.is_none() && line.open {
+        if let Some(frozen) = &frozen {
+            line.check_frozen(frozen, found);
+        } else if line.is_open() {
             if spec.state == RolloutState::Draft {
                 found.add(line.span.clone(), "is open, but the rollout is a draft: set its `state`, or close the wave");
                 continue;
@@ -103,15 +142,15 @@ pub(super) fn settle(
                 continue;
             }
         }
-        before_is_open = frozen.is_some() || line.open;
-        let at = line.opened_at.unwrap_or(now);
+        before_is_open = frozen.is_some() || line.is_open();
+        let at = line.opened_at.as_ref().map_or(now, |at| at.value);
         let stated = (line.threshold.is_some() || wave.size == WaveSize::All).then(|| Opened {
             at,
             threshold: line.threshold.as_ref().map(|threshold| threshold.value),
             counted: None,
             eligible: None,
         });
-        match (frozen, line.open) {
+        match (frozen, line.is_open()) {
             (Some(frozen), _) => wave.opened = Some(frozen),
             (None, true) if pending.is_empty() && stated.is_some() => wave.opened = stated,
             // Nobody is let in by a rollout that is over, so nobody is counted.

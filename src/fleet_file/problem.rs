@@ -30,7 +30,7 @@ impl fmt::Display for FileProblem {
     }
 }
 
-/// Everything wrong with the files, in the order of file, line and column; as an error it is never empty.
+/// What there is to say of the files, problems or lint warnings, in the order of file, line and column; as an error it is never empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 pub struct FileProblems {
     list: Vec<FileProblem>,
@@ -39,7 +39,7 @@ pub struct FileProblems {
 }
 
 impl FileProblems {
-    /// The first [`PROBLEMS_MAX`] of them.
+    /// At most [`PROBLEMS_MAX`] of them.
     pub fn list(&self) -> &[FileProblem] {
         &self.list
     }
@@ -49,23 +49,52 @@ impl FileProblems {
         self.more
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Those in the list, one by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, FileProblem> {
+        self.list.iter()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
         self.list.is_empty() && self.more == 0
+    }
+
+    /// Whether any more of them are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= PROBLEMS_MAX
+    }
+
+    /// Counts one that nobody will read.
+    pub(super) fn count(&mut self) {
+        self.count_more(1);
+    }
+
+    /// Counts several of them.
+    pub(super) fn count_more(&mut self, more: usize) {
+        self.more = self.more.saturating_add(more);
+    }
+
+    /// Notes one at a byte of the file; beyond the limit, not even its line is looked for.
+    pub(super) fn add_at(&mut self, file: &Path, at: &mut Positions<'_>, offset: usize, message: impl Into<String>) {
+        if self.is_full() { self.count() } else { self.add(file, at.at(offset), message) }
     }
 
     /// Notes one. Beyond the limit it is only counted, so that a file of mistakes costs no memory.
     pub(super) fn add(&mut self, file: &Path, (line, column): (u32, u32), message: impl Into<String>) {
-        if self.list.len() < PROBLEMS_MAX {
+        if !self.is_full() {
             let message = shortened(message.into(), MESSAGE_CHARS_MAX);
             self.list.push(FileProblem { file: file.to_owned(), line, column, message });
         } else {
-            self.more += 1;
+            self.count();
         }
     }
 
     pub(super) fn extend(&mut self, others: Self) {
         self.more += others.more;
         self.list.extend(others.list);
+        if self.list.len() > 2 * PROBLEMS_MAX {
+            *self = std::mem::take(self).sorted();
+        }
     }
 
     /// Sorted, each once, no more than the limit.
@@ -75,6 +104,15 @@ impl FileProblems {
         self.more += self.list.len().saturating_sub(PROBLEMS_MAX);
         self.list.truncate(PROBLEMS_MAX);
         self
+    }
+}
+
+impl<'p> IntoIterator for &'p FileProblems {
+    type Item = &'p FileProblem;
+    type IntoIter = std::slice::Iter<'p, FileProblem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -129,15 +167,17 @@ fn shortened(text: String, chars_max: usize) -> String {
 /// Offsets that only grow cost one pass over the text in all.
 pub(super) struct Positions<'t> {
     bytes: &'t [u8],
+    /// Everything before it has been walked over.
+    walked: usize,
     line: u32,
     line_start: usize,
-    /// Everything before it has been searched for ends of lines.
-    searched: usize,
+    /// How many characters of the line are before `walked`.
+    chars: u32,
 }
 
 impl<'t> Positions<'t> {
     pub(super) fn of(bytes: &'t [u8]) -> Self {
-        Self { bytes, line: 1, line_start: 0, searched: 0 }
+        Self { bytes, walked: 0, line: 1, line_start: 0, chars: 0 }
     }
 
     pub(super) fn at(&mut self, offset: usize) -> (u32, u32) {
@@ -145,16 +185,19 @@ impl<'t> Positions<'t> {
         if offset < self.line_start {
             *self = Self::of(self.bytes);
         }
-        for at in self.searched..offset {
-            if self.bytes[at] == b'\n' {
-                self.line = self.line.saturating_add(1);
-                self.line_start = at + 1;
+        if offset < self.walked {
+            (self.walked, self.chars) = (self.line_start, 0);
+        }
+        for at in self.walked..offset {
+            match self.bytes[at] {
+                b'\n' => (self.line, self.line_start, self.chars) = (self.line.saturating_add(1), at + 1, 0),
+                // A byte that continues a character is none of its own; in what is no UTF-8 every other byte counts.
+                byte if byte & 0xc0 == 0x80 => {}
+                _ => self.chars = self.chars.saturating_add(1),
             }
         }
-        self.searched = self.searched.max(offset);
-        // A byte that continues a character is none of its own; in what is no UTF-8 every other byte counts.
-        let column = self.bytes[self.line_start..offset].iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-        (self.line, u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1))
+        self.walked = offset;
+        (self.line, self.chars.saturating_add(1))
     }
 }
 

@@ -85,7 +85,7 @@ fn read_versions(mut table: Section<'_>, found: &mut Found) -> VersionRulesSpec 
 
 /// The hash alone goes on from here. No message quotes a secret.
 fn read_key(mut table: Section<'_>, found: &mut Found) -> ApiKey {
-    let stated = table.hex("key_blake3", found).map(KeyHash);
+    let stated = table.secret_hex("key_blake3", found).map(KeyHash);
     let secret = table.text("key", found);
     let hashed = secret.and_then(|secret| match secret.value.as_bytes() {
         [] => {
@@ -139,7 +139,7 @@ fn note_lint_places(
     for group in groups {
         let place = format!("{product}, group `{}`", group.spec.id);
         let rollout = group.spec.rollout.as_ref().map(|rollout| rollout.id.as_str()).unwrap_or_default();
-        for (index, wave) in group.waves.iter().enumerate() {
+        for (index, wave) in group.rollout.waves.iter().enumerate() {
             found.lint_place(format!("{place}, rollout `{rollout}`, wave {}", index + 1), wave.span.clone());
         }
         found.lint_place(place, group.span.clone());

@@ -171,6 +171,16 @@ impl<'t> Section<'t> {
         hex
     }
 
+    /// The hash of a secret, in hex. What is written instead may be the secret, and is never quoted.
+    pub(super) fn secret_hex<const N: usize>(&mut self, key: &'static str, found: &mut Found) -> Option<Hex<N>> {
+        let text = self.text(key, found)?;
+        let hex = Hex::parse(text.value.as_bytes());
+        if hex.is_none() {
+            found.add(text.span, format!("`{key}` must be {} hex digits: a secret itself goes into `key`", 2 * N));
+        }
+        hex
+    }
+
     /// A list of texts. One that is none leaves an empty text in its place, so that the others keep their numbers.
     pub(super) fn texts(&mut self, key: &'static str, found: &mut Found) -> Option<Vec<String>> {
         let value = self.value(key, found)?;

@@ -6,7 +6,7 @@ use super::found::Found;
 use super::opening::{CountedWave, Pending, open_waves, settle};
 use super::problem::FileProblems;
 use super::product::{ProductLines, note_same_versions};
-use super::reload::{check_over, check_reload, resumed};
+use super::reload::{check_over, check_reload, keep_pause};
 use super::table::Placed;
 use crate::{DeviceState, Fleet, GroupSpec, Problem, ProductEntry, ProductFleetSpec, ProductSpec, Revision, Timestamp};
 use std::collections::BTreeSet;
@@ -20,14 +20,14 @@ pub(super) struct Whole<'f> {
     /// Of the files of devices.
     pub(super) lints: FileProblems,
     pub(super) counted: Vec<CountedWave>,
-    /// Where in the fleet file a rollout is set running again, for the lint.
-    pub(super) resumed: Vec<(usize, String)>,
+    /// Where in the fleet file a pause outlives it or ends by it, for the lint.
+    pub(super) pauses: Vec<(usize, String)>,
 }
 
 impl<'f> Whole<'f> {
     pub(super) fn new(previous: Option<&'f Fleet>, now: Timestamp, found: Found) -> Self {
         let (lints, fleet) = (FileProblems::default(), Fleet::default());
-        Self { previous, now, found, fleet, lints, counted: Vec::new(), resumed: Vec::new() }
+        Self { previous, now, found, fleet, lints, counted: Vec::new(), pauses: Vec::new() }
     }
 
     /// Checks a product, reads its devices, opens its waves, and takes it in. Returns what is wrong in the file of its devices.
@@ -81,10 +81,18 @@ impl<'f> Whole<'f> {
         previous: Option<&ProductEntry>,
     ) -> Vec<(String, Vec<Pending>)> {
         let mut pending = Vec::new();
-        for group in &mut lines.groups {
+        let place = &lines.place;
+        for (index, group) in lines.groups.iter_mut().enumerate() {
             if let Some(rollout) = &mut group.spec.rollout {
                 let old = previous.and_then(|previous| previous.group(&group.spec.id)?.rollout());
-                let waves = settle(rollout, &group.waves, old, self.now, &mut self.found);
+                if let Some((span, message)) = keep_pause(rollout, &group.rollout, old) {
+                    let span =
+                        span.unwrap_or_else(|| self.found.span_at(&format!("{place}.groups[{index}].rollout.state")));
+                    let id = &lines.spec.product.id;
+                    let message = format!("product `{id}`, group `{}`: {message}", group.spec.id);
+                    self.pauses.push((span.start, message));
+                }
+                let waves = settle(rollout, &group.rollout, old, self.now, &mut self.found);
                 pending.push((group.spec.id.clone(), waves));
             }
             lines.spec.groups.push(group.spec.clone());
@@ -133,10 +141,6 @@ impl<'f> Whole<'f> {
                     let place = format!("{}.groups[{at}]", lines.place);
                     if let Err(inner) = check_reload(old, new, entry) {
                         self.found.take_over(&place, inner.list());
-                    }
-                    if let Some(message) = resumed(old, new) {
-                        let message = format!("product `{}`, group `{}`: {message}", entry.product().id(), old.id());
-                        self.resumed.push((self.found.span_at(&format!("{place}.rollout.state")).start, message));
                     }
                 }
                 _ => {
@@ -192,7 +196,9 @@ fn stand_in(product: &ProductSpec) -> Option<ProductSpec> {
     [stand_in, bare].into_iter().find(|product| product.build().is_ok())
 }
 
-/// Devices that were registered on first contact, and that the files do not name.
+/// Devices that are `new` and that the files do not name, whoever brought them: a file has no word for "take this one out", and who registered on
+/// first contact while an operator wrote must not be a stranger again. To be rid of one, name it in the CSV as `blocked`, or start anew from the
+/// files alone with [`load`](super::load).
 fn keep_new_devices(entry: &mut ProductEntry, previous: &ProductEntry) {
     let product = entry.product().clone();
     for device in previous.devices().filter(|device| device.state() == DeviceState::New) {

@@ -74,7 +74,7 @@ pub enum Registered {
     New,
     /// It was known.
     Known,
-    /// The product has as many `new` devices as it may, or does not register on first contact, or does not exist any more.
+    /// The product has as many `new` devices as it may, does not register on first contact, lists the serial as a placeholder, or does not exist any more.
     Refused,
 }
 
@@ -391,7 +391,8 @@ pub async fn fetch_async<'v, V: AsyncView>(view: &'v V, ask: &CheckIn<'_>) -> Re
     fetch_from!(view, ask, await)
 }
 
-/// Takes a view, fetches, decides, and hands the decision over while the view is held: the whole way of a check-in through a synchronous store.
+/// Takes a view, fetches, decides, and hands the decision over while the view is held: the whole way of a check-in through a synchronous store. Do not
+/// write to the store inside `give`: a store whose views keep writers out would wait for itself.
 ///
 /// ```
 /// use otagate::{CheckIn, FleetSpec, MemoryStore, NoTrace, Timestamp, store};

@@ -91,7 +91,7 @@ pub(super) trait Hand {
     async fn look_while_changed(&self, store: &Self::Store, ups: &LookUps, step: &Step)
     -> Result<(Seen, Seen), String>;
 
-    /// Takes view after view while the store is changed step by step. A view that fails is none: a store that is not sure fails.
+    /// Takes view after view, at least one, while the store is changed step by step. A view that fails is none: a store that is not sure fails.
     async fn look_and_look(&self, store: &Self::Store, ups: &LookUps, steps: &[Step]) -> Result<Vec<Seen>, String>;
 }
 

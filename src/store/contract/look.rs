@@ -176,11 +176,23 @@ pub(super) async fn decisions<H: Hand>(hand: &H, of: &Opened<H::Store>) -> Kept 
         if told != should {
             return broken_by(Some(format!("{asked}: is told {told}, should be told {should}")));
         }
-        if let Some((is, should)) = trace.lines().zip(recorder.lines()).find(|(is, should)| is != should) {
-            return broken_by(Some(format!("{asked}: the trace has `{is}`, should have `{should}`")));
-        }
+        broken_by(trace_differs(&trace, &recorder).map(|found| format!("{asked}: the trace {found}")))?;
     }
     Ok(())
+}
+
+/// The first line that is not what it should be; one that is missing or too many is not, either.
+fn trace_differs(is: &str, should: &str) -> Option<String> {
+    let (mut is, mut should) = (is.lines(), should.lines());
+    loop {
+        return Some(match (is.next(), should.next()) {
+            (None, None) => return None,
+            (Some(is), Some(should)) if is == should => continue,
+            (Some(is), Some(should)) => format!("has `{is}`, should have `{should}`"),
+            (Some(is), None) => format!("has `{is}`, should have ended"),
+            (None, Some(should)) => format!("has ended, should have `{should}`"),
+        });
+    }
 }
 
 /// Keys, devices, groups and catalogues: all that look-ups give.
@@ -299,4 +311,17 @@ pub(super) fn first_found(asked: &[(ProductId, String)], found: &[Option<Device>
         let found = found.as_ref()?.serial().escape_debug();
         Some(format!("{} does not exist, but `{found}` is found", name(product.as_str(), serial)))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_that_is_cut_off_or_goes_on_differs() {
+        assert_eq!(trace_differs("1\n2", "1\n2"), None);
+        assert_eq!(trace_differs("1\n3", "1\n2").unwrap(), "has `3`, should have `2`");
+        assert_eq!(trace_differs("1", "1\n2").unwrap(), "has ended, should have `2`");
+        assert_eq!(trace_differs("1\n2", "1").unwrap(), "has `2`, should have ended");
+    }
 }

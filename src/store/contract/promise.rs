@@ -46,7 +46,7 @@ promises! {
         "a key opens another product, or one that is revoked or expired still opens its own";
     StrangersFindNobody = "strangers-find-nobody", "unknown keys and serials find nobody, and that is no error",
         "any stranger makes the store fail at will, or is told apart by an error who should not be";
-    /// The product that [`fetch`](crate::store::fetch) asks for on an unknown key has a NUL byte in its name. Whoever cannot store that byte finds nobody.
+    /// The product that [`fetch`](crate::store::fetch) asks for on an unknown key has a control character in its name, U+0001. Whoever cannot store such a name finds nobody.
     DeviceIsItsProducts = "device-is-its-products", "a device is found by product and canonical serial, and under no other product",
         "a device gets another product's firmware";
     DeviceSurvives = "device-survives", "state, group, time of entry, pin and cap of a device come back",
@@ -71,7 +71,7 @@ promises! {
         "a blocked device unblocks itself by asking again";
     RegisteringKeepsTheLimit = "registering-keeps-the-limit", "no more devices of a product are new than it allows, however many ask at once",
         "strangers fill the database";
-    RegisteringCanBeRefused = "registering-can-be-refused", "a product that does not register, or does not exist, registers nobody, and that is no error",
+    RegisteringCanBeRefused = "registering-can-be-refused", "a product that does not register, or does not exist, registers nobody, none registers a placeholder that it lists, and that is no error",
         "strangers make themselves known where the operator wants none";
     ViewIsOneState = "view-is-one-state", "all look-ups of one view see one state at one revision, whatever is written meanwhile",
         "a reader sees half a change";

@@ -112,7 +112,9 @@ pub(super) async fn can_be_refused<H: Hand>(hand: &H) -> Kept {
     let of = open(hand, fleets::crowd()).await?;
     refused(hand, &of, "shut", "stranger").await?;
     refused(hand, &of, "no such product", "stranger").await?;
-    // A placeholder is refused before the store is asked, if the store keeps the list of them.
+    // There is room, but many units say that they are this one. The list may be younger than the decision that asked for the registration.
+    refused(hand, &of, "roomy", "test-unit").await?;
+    // Else a placeholder is refused before the store is asked, if the store keeps the list of them.
     let (decision, _) = hand.ask(&of.store, &CheckIn::new(b"open", b"test-unit"), NOW).await?;
     let asks_for_it = decision.contains("\"register\"");
     broken_by(asks_for_it.then(|| format!("the placeholder `test-unit` of product `open` is told {decision}")))

@@ -117,11 +117,13 @@ impl<S: AsyncSubject> Hand for Awaiting<'_, S> {
         });
         let reader = async {
             let mut views = Vec::new();
-            while views.len() < VIEWS_MAX && !done.load(Ordering::Acquire) {
+            loop {
                 views.extend(self.look(store, ups).await.ok());
                 let_others().await;
+                if views.len() >= VIEWS_MAX || done.load(Ordering::Acquire) {
+                    break views;
+                }
             }
-            views
         };
         let mut written = None;
         let views = beside(writer.as_mut(), &mut written, reader).await;

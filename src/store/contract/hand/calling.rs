@@ -121,9 +121,12 @@ impl<S: Subject> Hand for Calling<'_, S> {
                 outcome
             });
             let mut views = Vec::new();
-            while views.len() < VIEWS_MAX && !done.load(Ordering::Acquire) && !writer.is_finished() {
+            loop {
                 views.extend(store.view().ok().and_then(|view| look_now(&view, ups).ok()));
                 thread::yield_now();
+                if views.len() >= VIEWS_MAX || done.load(Ordering::Acquire) || writer.is_finished() {
+                    break;
+                }
             }
             joined(writer.join())?;
             Ok(views)
