@@ -104,6 +104,9 @@ async fn main() -> Result<(), Failure> {
 /// stay the same after a restart.
 fn report(loaded: &fleet_file::Loaded) {
     loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
+    if loaded.lints.more() > 0 {
+        eprintln!("warning: ... and {} more", loaded.lints.more());
+    }
     loaded.counted.iter().for_each(|wave| eprintln!("counted: {wave}"));
 }
 
