@@ -248,6 +248,14 @@ fn a_reload_refuses_what_is_frozen() {
             "fleet.toml:24:49: the wave was opened at 2026-11-02T06:00:00Z, which is frozen (R7): write that, or leave it out",
         ]
     );
+    // A wave that is opened in the same edit as the rollout is paused, or while it is.
+    let both_open = "{ size = 10, open = true }, { size = \"all\", open = true }";
+    assert_eq!(
+        over(rollout("", both_open).replace("\"running\"", "\"paused\"")),
+        [
+            "fleet.toml:24:38: is opened while the rollout does not run, and waves open only while it runs (R7): resume it first"
+        ]
+    );
     let as_it_is = format!("{{ size = 10, open = true, threshold = \"{threshold}\", opened_at = {} }}", now());
     assert!(fleet(&rollout("", &as_it_is), 30).load_over(&before).is_ok());
     let nobody = fleet(&rollout("", waves), 0).load().unwrap().fleet;

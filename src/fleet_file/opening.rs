@@ -137,6 +137,12 @@ pub(super) fn settle(
                 found.add(line.span.clone(), "is open, but the rollout is a draft: set its `state`, or close the wave");
                 continue;
             }
+            if previous.is_some() && spec.state != RolloutState::Running {
+                let message =
+                    "is opened while the rollout does not run, and waves open only while it runs (R7): resume it first";
+                found.add(line.span.clone(), message);
+                continue;
+            }
             if !before_is_open {
                 found.add(line.span.clone(), "is open behind a closed wave: waves open in order");
                 continue;

@@ -12,18 +12,15 @@
 //! status, so that all 401 look the same. A 304 carries `X-Version` of the meant firmware, never that of a withheld target. `If-None-Match` means nothing
 //! here: clients send a constant.
 
+mod documents;
+mod reply;
+
 use super::{Body, FilePart, Malformed, Query, Range, Response, parse_range};
 use crate::check_in::{CheckIn, Want};
-use crate::decide::trace::Trace;
-use crate::decide::{decide, identify};
-use crate::fleet::{
-    CanonicalSerial, Device, DigestKind, Digests, Product, ProductId, Resource, Revision, RolloutId, SentDigest,
-};
-use crate::lease::Lease;
-use crate::leases::Leases;
-use crate::store::{Fault, Store, fetch};
-use crate::time::Timestamp;
-use crate::verdict::{ClaimRefused, Decision, Effect, Offer, Reason, Verdict};
+use crate::fleet::{DigestKind, Digests, SentDigest};
+use crate::verdict::{Decision, Offer, Verdict};
+use documents::{json_list, name_of_file_key, plain_config, plain_list};
+pub use reply::{After, LeaseTimes, Reply, answer};
 
 /// A request that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,230 +198,10 @@ impl Request {
     }
 }
 
-/// How long offers are leased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseTimes {
-    /// From the offer on: longer than the slowest download, in seconds.
-    pub lease_secs: u32,
-    /// What is left of it once the last byte was sent, for a device whose connection broke just then, in seconds.
-    pub grace_secs: u32,
-}
-
-impl Default for LeaseTimes {
-    /// An hour, and a minute.
-    fn default() -> Self {
-        Self { lease_secs: 3_600, grace_secs: 60 }
-    }
-}
-
-/// The response to a request, and what else a host does about it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
-    /// What the device is sent.
-    pub response: Response,
-    /// Why; for the log, never for the device. `None` for a sign of life that was taken: nothing was decided.
-    pub reason: Option<Reason>,
-    /// The revision of the fleet that was seen.
-    pub revision: Revision,
-    /// The product and the canonical serial, where both are known.
-    pub device: Option<(ProductId, Box<str>)>,
-    /// The answer continues an offer that was made before.
-    pub leased: bool,
-    /// Before the answer: the offer to keep for the device, so that it stays the same through a ranged download.
-    pub lease: Option<Lease>,
-    /// After the body: it ends the file, so the device's lease can be shortened ([`Leases::finish`]).
-    pub ends_lease: bool,
-    /// After the answer, whatever becomes of it: it must not change the answer, nor its time.
-    pub after: Option<After>,
-}
-
-/// What is carried out after the answer (V7).
-#[derive(Clone, Debug, PartialEq)]
-pub enum After {
-    /// Register the device (question 3).
-    Register(ProductId, CanonicalSerial),
-    /// The device reported the target version of this rollout (R9).
-    Seen(RolloutId),
-}
-
-impl Request {
-    /// The reply to a decision: a pure function. `who` is the product and device that the store found. Claims are settled before: give what
-    /// [`Decision::refused`] gives where the ledger refused.
-    pub fn reply(
-        &self,
-        decision: &Decision<'_>,
-        who: Option<(&Product, &Device)>,
-        times: LeaseTimes,
-        now: Timestamp,
-    ) -> Reply {
-        let response = self.respond(decision);
-        let offer = decision.firmware_offer();
-        let fresh = offer.filter(|offer| !offer.leased).zip(who);
-        let expires_at = now.plus_secs(times.lease_secs.into());
-        let lease = fresh.and_then(|(offer, (_, device))| Lease::of(offer, device.group(), &self.version, expires_at));
-        let ends_lease = offer.is_some_and(|offer| sends_last_byte(&response, offer.artifact.size_bytes()));
-        let leased = offer.is_some_and(|offer| offer.leased);
-        self.finish(response, decision, who, lease, leased, ends_lease)
-    }
-
-    /// The reply to a sign of life, where the refusal of questions 1 to 4 is one.
-    fn reply_alive(
-        &self,
-        refusal: Option<Decision<'_>>,
-        who: Option<(&Product, &Device)>,
-        revision: Revision,
-    ) -> Reply {
-        match &refusal {
-            Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, who, None, false, false),
-            None => Reply {
-                response: Response::empty(200),
-                reason: None,
-                revision,
-                device: device_of(who),
-                leased: false,
-                lease: None,
-                ends_lease: false,
-                after: None,
-            },
-        }
-    }
-
-    fn finish(
-        &self,
-        response: Response,
-        decision: &Decision<'_>,
-        who: Option<(&Product, &Device)>,
-        lease: Option<Lease>,
-        leased: bool,
-        ends_lease: bool,
-    ) -> Reply {
-        let register = || decision.effect.as_ref()?.registration(&self.check_in());
-        let after = match decision.effect {
-            Some(Effect::Seen(rollout)) => Some(After::Seen(rollout.clone())),
-            _ => register().map(|(product, serial)| After::Register(product.id().clone(), serial)),
-        };
-        let (reason, revision, device) = (Some(decision.reason), decision.revision, device_of(who));
-        Reply { response, reason, revision, device, leased, lease, ends_lease, after }
-    }
-}
-
-fn device_of(who: Option<(&Product, &Device)>) -> Option<(ProductId, Box<str>)> {
-    who.map(|(product, device)| (product.id().clone(), device.serial().into()))
-}
-
-/// Answers a request from a synchronous store and this process's leases; the lease of a new offer is kept. What comes after the answer is the host's. A claim is
-/// refused, since there is no ledger here. An asynchronous host does the same with [`fetch_async`](crate::store::fetch_async) and [`Request::reply`].
-///
-/// ```
-/// use otagate::{FleetSpec, Leases, MemoryStore, NoTrace, Timestamp, wire::otadrive};
-/// let store = MemoryStore::new(FleetSpec::default().build()?);
-/// let request = otadrive::Request::parse("GET", "/deviceapi/update?k=guess&s=1&v=", |_| None).unwrap();
-/// let now = Timestamp::from_millis(0);
-/// let reply = otadrive::answer(&store, &Leases::new(100), Default::default(), &request, now, &mut NoTrace).unwrap();
-/// assert_eq!((reply.response.status, reply.reason), (401, Some(otagate::Reason::KeyUnknown)));
-/// # Ok::<(), otagate::Problems>(())
-/// ```
-///
-/// # Errors
-/// The store failed: answer 503, and serve nothing.
-pub fn answer<S: Store, T: Trace>(
-    store: &S,
-    leases: &Leases,
-    times: LeaseTimes,
-    request: &Request,
-    now: Timestamp,
-    trace: &mut T,
-) -> Result<Reply, Fault<S::Error>> {
-    let ask = request.check_in();
-    let view = store.view().map_err(Fault::Store)?;
-    let mut found = fetch(&view, &ask)?;
-    let lease = found.identity().and_then(|(product, device)| leases.of(product.id(), device.serial(), now));
-    found.lend(lease);
-    let facts = found.facts();
-    if request.call == Call::Alive {
-        return Ok(request.reply_alive(identify(&facts, &ask, now, trace), found.identity(), facts.revision));
-    }
-    let decided = decide(&facts, &ask, now, trace);
-    let decision = match decided.effect {
-        Some(Effect::Claim(claim)) if claim.slots_max.is_some() => decided.refused(ClaimRefused::Slots),
-        Some(Effect::Claim(_)) => decided.refused(ClaimRefused::Downloads),
-        _ => decided,
-    };
-    let mut reply = request.reply(&decision, found.identity(), times, now);
-    if let (Some(lease), Some((product, serial))) = (reply.lease.clone(), &reply.device)
-        && !leases.keep(product, serial, lease, now)
-    {
-        // The table is full: the device is decided anew on each request, and the host can see it.
-        reply.lease = None;
-    }
-    Ok(reply)
-}
-
-fn sends_last_byte(response: &Response, size_bytes: u64) -> bool {
-    matches!(&response.body, Body::File(part) if part.start + part.len == size_bytes)
-}
-
 /// `x-check-sketch-md5: 1` asks to compare the digest of the running image; without it the digest is not meant to be.
 fn sketch_digest(check: Option<&[u8]>, sketches: [Option<&[u8]>; 2]) -> Option<SentDigest> {
     let sketch = sketches.into_iter().flatten().next().filter(|_| check == Some(b"1"))?;
     SentDigest::parse(DigestKind::Md5, sketch)
-}
-
-/// The key of a resource in the protocol: the hex of its name, since clients put it into a URL as it is.
-fn file_key(name: &str) -> String {
-    name.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn name_of_file_key(key: &[u8]) -> Option<Vec<u8>> {
-    let pairs = key.chunks(2).map(|pair| crate::Hex::<1>::parse(pair).map(|crate::Hex([byte])| byte));
-    pairs.collect()
-}
-
-fn plain_list(list: &[Resource]) -> String {
-    let md5 = |resource: &Resource| resource.digests().md5.map(|md5| md5.to_string()).unwrap_or_default();
-    list.iter()
-        .map(|resource| format!("{}\n{}\n{}\n", resource.name(), file_key(resource.name()), md5(resource)))
-        .collect()
-}
-
-fn json_list(list: &[Resource]) -> String {
-    let entries = list.iter().map(|resource| {
-        serde_json::json!({
-            "name": resource.name(),
-            "key": file_key(resource.name()),
-            "size": resource.size_bytes(),
-            "md5": resource.digests().md5,
-        })
-    });
-    serde_json::Value::Array(entries.collect()).to_string()
-}
-
-/// Lines of `key=value`, keys of nested objects and places in lists joined by dots, line breaks escaped.
-fn plain_config(document: &str) -> String {
-    let mut lines = String::new();
-    // A checked config is JSON, so the empty text stands for nothing that can be.
-    plain_value("", &serde_json::from_str(document).unwrap_or_default(), &mut lines);
-    lines
-}
-
-fn plain_value(key: &str, value: &serde_json::Value, lines: &mut String) {
-    let within = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
-    let text = match value {
-        serde_json::Value::Object(map) => {
-            return map.iter().for_each(|(name, value)| plain_value(&within(name), value, lines));
-        }
-        serde_json::Value::Array(list) => {
-            return list
-                .iter()
-                .enumerate()
-                .for_each(|(index, value)| plain_value(&within(&index.to_string()), value, lines));
-        }
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    let escape = |text: &str| text.replace('\n', "\\n").replace('\r', "\\r");
-    lines.push_str(&format!("{}={}\n", escape(key), escape(&text)));
 }
 
 #[cfg(test)]
@@ -461,16 +238,5 @@ mod tests {
         assert!(sketch_digest(Some(b"1"), [None, Some(md5)]).is_some());
         assert!(sketch_digest(None, [None, Some(md5)]).is_none());
         assert!(sketch_digest(Some(b"0"), [Some(md5), None]).is_none());
-    }
-
-    #[test]
-    fn a_file_key_is_the_hex_of_the_name() {
-        assert_eq!(name_of_file_key(file_key("é/lo go.png").as_bytes()).unwrap(), "é/lo go.png".as_bytes());
-    }
-
-    #[test]
-    fn a_plain_config_has_dotted_keys_and_no_line_breaks_in_values() {
-        let document = r#"{"wifi":{"ssid":"a\nb","keys":[1,true]},"x":null,"y":"c\rd"}"#;
-        assert_eq!(plain_config(document), "wifi.keys.0=1\nwifi.keys.1=true\nwifi.ssid=a\\nb\nx=\ny=c\\rd\n");
     }
 }
