@@ -26,6 +26,11 @@ struct Table {
 }
 
 impl Table {
+    /// A clock that was set back does not put the next sweep off.
+    fn swept_within_a_second_of(&self, now: Timestamp) -> bool {
+        self.swept_at.is_some_and(|at| (at..at.plus_secs(1)).contains(&now))
+    }
+
     /// Drops what has expired. `O(leases)`.
     fn sweep(&mut self, now: Timestamp) {
         self.products.values_mut().for_each(|devices| devices.retain(|_, lease| now < lease.expires_at));
@@ -52,7 +57,7 @@ impl Leases {
     pub fn keep(&self, product: &ProductId, serial: &str, lease: Lease, now: Timestamp) -> bool {
         let mut table = self.table.lock();
         let renews = table.products.get(product).is_some_and(|devices| devices.contains_key(serial));
-        if !renews && table.len >= self.leases_max && table.swept_at.is_none_or(|at| now >= at.plus_secs(1)) {
+        if !renews && table.len >= self.leases_max && !table.swept_within_a_second_of(now) {
             table.sweep(now);
         }
         let room = renews || table.len < self.leases_max;
@@ -106,9 +111,18 @@ mod tests {
         let later = Timestamp::from_millis(2_000);
         assert_eq!(leases.of(&product, "a", later), None, "it ends at its end");
         assert!(leases.keep(&product, "c", lease(3_000), later));
+        assert!(
+            !leases.keep(&product, "d", lease(5_000), Timestamp::from_millis(2_500)),
+            "swept just now, and nothing has expired"
+        );
         leases.finish(&product, "b", later);
         assert_eq!(leases.of(&product, "b", later), None);
         leases.finish(&product, "c", Timestamp::from_millis(9_000));
         assert_eq!(leases.of(&product, "c", later).unwrap().expires_at.millis(), 3_000, "finishing never prolongs");
+        leases.finish(&product, "b", Timestamp::from_millis(1_000));
+        assert!(
+            leases.keep(&product, "d", lease(5_000), Timestamp::from_millis(1_500)),
+            "the clock was set back, and a lease has expired"
+        );
     }
 }
