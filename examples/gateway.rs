@@ -21,7 +21,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type HttpResponse = Response<BoxBody<Bytes, std::io::Error>>;
@@ -76,6 +76,8 @@ async fn main() -> Result<(), Failure> {
         }
     }
     let fleet_file = fleet_file.ok_or("--fleet is missing; see --help")?;
+    // Before the load, which may take seconds: by default each of them ends the process at once.
+    let signals = Signals::watch()?;
     let loaded = fleet_file::load(&fleet_file, now())?;
     report(&loaded);
     let (registrations, to_register) = sync_channel(REGISTRATIONS_MAX);
@@ -97,7 +99,24 @@ async fn main() -> Result<(), Failure> {
     });
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     eprintln!("listening on {}", listener.local_addr()?);
-    serve(gateway, listener).await
+    serve(gateway, listener, signals).await
+}
+
+/// What an operator or a service manager sends.
+struct Signals {
+    hangup: Signal,
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
 }
 
 /// What the operator should read: what is legal but surely not meant, and the waves that were counted, with the thresholds to write into the file if they are to
@@ -114,11 +133,10 @@ fn paths(loaded: &fleet_file::Loaded) -> HashMap<String, PathBuf> {
     loaded.files.iter().map(|file| (file.locator.clone(), file.path.clone())).collect()
 }
 
-async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failure> {
+async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut signals: Signals) -> Result<(), Failure> {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEAD_SECS_MAX));
     http.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).preserve_header_case(true).title_case_headers(true);
-    let (mut hangup, mut term) = (signal(SignalKind::hangup())?, signal(SignalKind::terminate())?);
     let (room, graceful) = (Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX)), GracefulShutdown::new());
     let reloading = Arc::new(tokio::sync::Mutex::new(()));
     loop {
@@ -128,12 +146,12 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener) -> Result<(), Failu
                 let place = room.clone().acquire_owned().await;
                 (place, listener.accept().await)
             } => accepted,
-            _ = hangup.recv() => {
+            _ = signals.hangup.recv() => {
                 tokio::spawn(reload(gateway.clone(), reloading.clone()));
                 continue;
             }
-            _ = term.recv() => break,
-            _ = tokio::signal::ctrl_c() => break,
+            _ = signals.term.recv() => break,
+            _ = signals.interrupt.recv() => break,
         };
         let (place, stream) = match accepted {
             (place, Ok((stream, _))) => (place?, stream),

@@ -226,6 +226,16 @@ fn a_reload_keeps_open_waves_and_registered_devices() {
     }
 }
 
+/// A reload that was asked for in the moment that the gateway said that it listens ended the gateway: nobody watched for the signal yet.
+#[test]
+fn a_reload_may_be_asked_for_as_soon_as_the_gateway_listens() {
+    for _ in 0..10 {
+        let mut running = Running::start("at-once");
+        running.gateway().signal("HUP").unwrap();
+        running.gateway().wait_for("reloaded ").unwrap();
+    }
+}
+
 /// A fleet file with a mistake in it, read again at night, must not stop the gateway.
 #[test]
 fn a_broken_fleet_file_leaves_the_fleet_as_it_was() {

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub type Failure = Box<dyn std::error::Error>;
@@ -81,10 +81,14 @@ impl Gateway {
     /// Waits until the gateway says something that starts so, and gives the rest; what it says before goes to standard error.
     pub fn wait_for(&mut self, start: &str) -> Result<String, Failure> {
         loop {
-            let line = self
-                .errors
-                .recv_timeout(Duration::from_secs(20))
-                .map_err(|_| format!("the gateway never said `{start}`"))?;
+            let line = match self.errors.recv_timeout(Duration::from_secs(20)) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => return Err(format!("the gateway never said `{start}`").into()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    let ended = self.process.wait()?;
+                    return Err(format!("the gateway ended ({ended}) and never said `{start}`").into());
+                }
+            };
             match line.strip_prefix(start) {
                 Some(rest) => return Ok(rest.to_owned()),
                 None => eprintln!("{line}"),
