@@ -62,7 +62,7 @@ fn staged_for<'a>(at: &At<'a, '_>, want: Want<'_>) -> Option<&'a Rollout> {
         (&rollout.target, want),
         (Target::Config(_), Want::Config) | (Target::Resources(_), Want::Resources | Want::Resource(_))
     );
-    (same_kind && !rollout.is_excluded(at.device.serial)).then_some(rollout)
+    (same_kind && !rollout.is_excluded(at.serial.as_str())).then_some(rollout)
 }
 
 fn find<'a>(want: Want<'_>, config: Option<&'a Config>, resources: Option<&'a [Resource]>) -> Option<Offer<'a>> {

@@ -3,7 +3,9 @@
 //! A store fills it from three look-ups and stops at the first gap; so do an asynchronous store, one SQL query and an index. A test writes it as
 //! a literal. What was looked up is an `Option`; what does not apply is the default.
 
-use crate::fleet::{ApiKey, Catalogue, DeviceState, Firmware, Group, Product, Revision, Version};
+use crate::fleet::{
+    ApiKey, CanonicalSerial, Catalogue, DeviceState, Firmware, Group, Product, Revision, SerialFault, Version,
+};
 use crate::lease::Lease;
 use crate::time::Timestamp;
 
@@ -20,20 +22,21 @@ pub struct Facts<'a> {
     pub group: Option<GroupFacts<'a>>,
 }
 
-/// The key of the check-in and its product.
+/// The key of the check-in, its product, and the serial as the product reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFacts<'a> {
     /// The product.
     pub product: &'a Product,
     /// The key, one of the product's.
     pub key: &'a ApiKey,
+    /// The serial of the check-in as the product reads it (question 2), by [`Product::read_serial`]. The store needs it for its look-up, so it is read
+    /// once.
+    pub serial: Result<CanonicalSerial, SerialFault>,
 }
 
-/// The device of the check-in.
+/// The device of the check-in: that of the product and the serial of [`KeyFacts`].
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceFacts<'a> {
-    /// Its canonical serial.
-    pub serial: &'a str,
     /// Where it stands.
     pub state: DeviceState,
     /// When it entered its group for the first time (R4).

@@ -4,20 +4,20 @@ use super::facts::Facts;
 use super::trace::{Trace, note};
 use super::{Who, answer};
 use crate::check_in::CheckIn;
-use crate::fleet::{DeviceState, SerialFault};
+use crate::fleet::{CanonicalSerial, DeviceState, SerialFault};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Reason};
 
 #[inline(always)]
-pub(super) fn of<'a, T: Trace>(
-    facts: &Facts<'a>,
+pub(super) fn of<'a, 'r, T: Trace>(
+    facts: &'r Facts<'a>,
     ask: &CheckIn<'_>,
     now: Timestamp,
     trace: &mut T,
-) -> Result<Who<'a>, Decision<'a>> {
+) -> Result<Who<'a, 'r>, Decision<'a>> {
     let stop = |reason| Err(answer(facts.revision, reason));
 
-    let Some(found) = facts.key else {
+    let Some(found) = &facts.key else {
         note!(trace, Key => Reason::KeyUnknown);
         return stop(Reason::KeyUnknown);
     };
@@ -37,14 +37,15 @@ pub(super) fn of<'a, T: Trace>(
         return stop(reason);
     }
 
-    let serial = found.product.read_serial(ask.serial).map_err(|fault| match fault {
+    let serial = found.serial.as_ref().map_err(|fault| match fault {
         SerialFault::Malformed => Reason::SerialMalformed,
         SerialFault::Placeholder => Reason::SerialPlaceholder,
     });
-    note!(trace, Serial => serial.err(), "serial": ask.serial, "canonical": serial.as_ref().ok().map(|serial| serial.as_str()));
-    if let Err(reason) = serial {
-        return stop(reason);
-    }
+    note!(trace, Serial => serial.err(), "serial": ask.serial, "canonical": serial.ok().map(CanonicalSerial::as_str));
+    let serial = match serial {
+        Ok(serial) => serial,
+        Err(reason) => return stop(reason),
+    };
 
     let Some(device) = facts.device else {
         let registers = found.product.register_on_first_contact;
@@ -52,7 +53,7 @@ pub(super) fn of<'a, T: Trace>(
         let effect = registers.then_some(Effect::Register(found.product));
         return Err(Decision { effect, ..answer(facts.revision, Reason::DeviceUnknown) });
     };
-    note!(trace, Device => None, "serial": device.serial);
+    note!(trace, Device => None, "serial": serial.as_str());
 
     let refusal = match device.state {
         DeviceState::Verified => None,
@@ -64,6 +65,6 @@ pub(super) fn of<'a, T: Trace>(
     note!(trace, State => refusal, "state": device.state);
     match refusal {
         Some(reason) => stop(reason),
-        None => Ok(Who { revision: facts.revision, key: found, device }),
+        None => Ok(Who { revision: facts.revision, product: found.product, serial, device }),
     }
 }

@@ -33,16 +33,16 @@ pub(super) enum Way<'a> {
 #[inline(always)]
 pub(super) fn group<'a, 'r, T: Trace>(
     facts: &Facts<'a>,
-    who: Who<'a>,
+    who: Who<'a, 'r>,
     ask: &CheckIn<'r>,
     trace: &mut T,
 ) -> Result<At<'a, 'r>, Decision<'a>> {
     match facts.group {
         Some(found) => {
             note!(trace, Group => None, "group": found.group.id());
-            let product = who.key.product;
+            let Who { revision, product, serial, device } = who;
             let reported = product.versions().read(ask.version);
-            Ok(At { revision: who.revision, product, device: who.device, facts: found, reported })
+            Ok(At { revision, product, serial, device, facts: found, reported })
         }
         None => {
             note!(trace, Group => Reason::GroupMissing);
@@ -105,7 +105,7 @@ pub(super) fn of<'a, T: Trace>(
 fn rollout_for<'a, T: Trace>(at: &At<'a, '_>, trace: &mut T) -> Option<(&'a Rollout, &'a Firmware)> {
     let rollout = at.facts.group.rollout.as_ref().filter(|rollout| rollout.is_active())?;
     let version = rollout.target_version()?;
-    let excluded = rollout.is_excluded(at.device.serial);
+    let excluded = rollout.is_excluded(at.serial.as_str());
     let cap = cap_below(at, version);
     let target = at.facts.target.filter(|target| !target.denied && !excluded && cap.is_none());
     if target.is_none() {

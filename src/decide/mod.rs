@@ -16,10 +16,10 @@ pub(crate) mod trace;
 mod turn; //     6, 11  wave and claim; window, downloads, penalty
 
 use crate::check_in::{CheckIn, Want};
-use crate::fleet::{Firmware, Reading, Revision};
+use crate::fleet::{CanonicalSerial, Firmware, Product, Reading, Revision};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Offer, Reason, Verdict};
-use facts::{DeviceFacts, Facts, GroupFacts, KeyFacts};
+use facts::{DeviceFacts, Facts, GroupFacts};
 use trace::Trace;
 
 /// Goes on with what a question found, or gives the answer that it gave.
@@ -74,9 +74,10 @@ pub fn identify<'a, T: Trace>(
 
 /// Who asks: what questions 1 to 4 established.
 #[derive(Clone, Copy)]
-struct Who<'a> {
+struct Who<'a, 'r> {
     revision: Revision,
-    key: KeyFacts<'a>,
+    product: &'a Product,
+    serial: &'r CanonicalSerial,
     device: DeviceFacts<'a>,
 }
 
@@ -84,7 +85,8 @@ struct Who<'a> {
 #[derive(Clone, Copy)]
 struct At<'a, 'r> {
     revision: Revision,
-    product: &'a crate::fleet::Product,
+    product: &'a Product,
+    serial: &'r CanonicalSerial,
     device: DeviceFacts<'a>,
     facts: GroupFacts<'a>,
     /// The version that the device reports, read once.

@@ -229,9 +229,9 @@ impl Serialize for Step {
 }
 
 /// When the rollout will reach a device that waits, as far as the facts tell (V6).
-pub(crate) fn eligibility(rollout: &Rollout, device: &DeviceFacts<'_>, now: Timestamp) -> String {
+pub(crate) fn eligibility(rollout: &Rollout, serial: &str, device: &DeviceFacts<'_>, now: Timestamp) -> String {
     let waves = rollout.waves.len();
-    let kept = rollout.keeps_for_last_wave(device.serial, device.entered_at);
+    let kept = rollout.keeps_for_last_wave(serial, device.entered_at);
     let next = rollout.waves.iter().position(|wave| wave.opened.is_none());
     let mut parts = Vec::new();
     if let RolloutState::Paused { why, .. } = &rollout.state {

@@ -44,7 +44,7 @@ pub(super) fn of<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, now: Timestamp, t
         _ => Turn::Withheld { reason: Reason::RolloutPaused, inside: inside == Inside::Yes },
     };
     if let Turn::Withheld { reason, .. } = turn {
-        note!(trace, Meant => None, "withheld": reason.name(), "eligible": eligibility(rollout, &at.device, now));
+        note!(trace, Meant => None, "withheld": reason.name(), "eligible": eligibility(rollout, at.serial.as_str(), &at.device, now));
     }
     turn
 }
@@ -66,7 +66,7 @@ fn inside<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, trace: &mut T) -> Inside
         note!(trace, Meant => None, "rollout": &rollout.id, "open_waves": 0u64, "waves": rollout.waves.len());
         return Inside::No;
     };
-    let kept = index + 1 < rollout.waves.len() && rollout.keeps_for_last_wave(at.device.serial, at.device.entered_at);
+    let kept = index + 1 < rollout.waves.len() && rollout.keeps_for_last_wave(at.serial.as_str(), at.device.entered_at);
     note!(trace, Meant => None, "rollout": &rollout.id, "state": state_name(&rollout.state), "open_waves": index + 1,
         "waves": rollout.waves.len(), "kept_for_last_wave": kept);
     match (wave.size, rollout.admission) {
@@ -74,7 +74,7 @@ fn inside<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, trace: &mut T) -> Inside
         (WaveSize::All, _) => Inside::Yes,
         (_, Admission::Rank) => {
             let Some(threshold) = opened.threshold else { return Inside::No };
-            let rank = rollout.rank_of(at.product.id().as_str(), at.device.serial);
+            let rank = rollout.rank_of(at.product.id().as_str(), at.serial.as_str());
             note!(trace, Meant => None, "rank": rank, "threshold": threshold, "counted": opened.counted, "exact": opened.counted.is_some());
             if rank <= threshold { Inside::Yes } else { Inside::No }
         }
@@ -123,7 +123,7 @@ pub(super) fn now<'a, T: Trace>(
         .penalty
         .filter(|(at_hop, end)| now < *end && at.product.versions().equal(at_hop.reading(), hop.version.reading()));
     if let Some((_, end)) = penalty {
-        let retry_after = retry_after_secs(at.product, at.device.serial, end.millis().saturating_sub(now.millis()));
+        let retry_after = retry_after_secs(at.product, at.serial.as_str(), end.millis().saturating_sub(now.millis()));
         note!(trace, Now => Reason::Penalty, "hop": &hop.version, "ends_at": end, "now": now, "attempts": at.device.standing.attempts);
         return Err(stop((Reason::Penalty, Some(retry_after))));
     }
@@ -146,7 +146,7 @@ pub(super) fn room<T: Trace>(at: &At<'_, '_>, now: Timestamp, trace: &mut T) -> 
     let shut_millis = group.window.as_ref().map_or(0, |window| window.opens_in_millis(now));
     if shut_millis > 0 {
         note!(trace, Now => Reason::WindowShut, "now": now, "opens_at": Timestamp::from_millis(now.millis().saturating_add(shut_millis.into())));
-        return Err((Reason::WindowShut, Some(retry_after_secs(at.product, at.device.serial, shut_millis.into()))));
+        return Err((Reason::WindowShut, Some(retry_after_secs(at.product, at.serial.as_str(), shut_millis.into()))));
     }
     let full = group.downloads_max.is_some_and(|max| downloads_now >= max);
     note!(trace, Now => full.then_some(Reason::DownloadsFull), "window": group.window.as_ref().map(|_| "open"), "downloads_now": downloads_now,

@@ -59,13 +59,18 @@ impl CanonicalSerial {
         &self.bytes[..usize::from(self.len)]
     }
 
-    fn collect(bytes: impl Iterator<Item = u8>) -> Option<Self> {
+    /// Takes in bytes that a scheme accepted; none, where they are too many.
+    fn take(bytes: &[u8]) -> Option<Self> {
         let mut serial = Self::EMPTY;
-        for byte in bytes {
-            *serial.bytes.get_mut(usize::from(serial.len))? = byte;
-            serial.len += 1;
-        }
+        serial.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        serial.len = bytes.len() as u8;
         Some(serial)
+    }
+
+    fn lower(mut self) -> Self {
+        // What follows `len` is zero, and stays so.
+        self.bytes[..usize::from(self.len)].make_ascii_lowercase();
+        self
     }
 
     /// Empty, all `0` or all `F` in either case.
@@ -112,8 +117,8 @@ impl SerialScheme {
             return Err(SerialFault::Placeholder);
         }
         let serial = match self {
-            Self::Opaque => opaque(bytes, |byte| byte),
-            Self::OpaqueNocase => opaque(bytes, |byte| byte.to_ascii_lowercase()),
+            Self::Opaque => opaque(bytes),
+            Self::OpaqueNocase => opaque(bytes).map(CanonicalSerial::lower),
             Self::Mac => mac(bytes),
             Self::Hex => digits(bytes, u8::is_ascii_hexdigit),
             Self::Decimal => digits(bytes, u8::is_ascii_digit),
@@ -123,32 +128,41 @@ impl SerialScheme {
     }
 }
 
-fn opaque(bytes: &[u8], fold: impl Fn(u8) -> u8) -> Option<CanonicalSerial> {
-    // The length is asked first: a megabyte must not be read to be refused.
-    let fits = bytes.len() <= SERIAL_BYTES_MAX && !bytes.iter().any(u8::is_ascii_control);
-    (fits && std::str::from_utf8(bytes).is_ok())
-        .then(|| CanonicalSerial::collect(bytes.iter().map(|byte| fold(*byte))))?
+// Each copies first, which asks for the length: a megabyte must not be read to be refused.
+
+fn opaque(bytes: &[u8]) -> Option<CanonicalSerial> {
+    let serial = CanonicalSerial::take(bytes)?;
+    (!bytes.iter().any(u8::is_ascii_control) && std::str::from_utf8(bytes).is_ok()).then_some(serial)
 }
 
 fn digits(bytes: &[u8], is_digit: impl Fn(&u8) -> bool) -> Option<CanonicalSerial> {
-    let fits = bytes.len() <= SERIAL_BYTES_MAX && bytes.iter().all(is_digit);
-    fits.then(|| CanonicalSerial::collect(bytes.iter().map(u8::to_ascii_lowercase)))?
+    let serial = CanonicalSerial::take(bytes)?;
+    bytes.iter().all(is_digit).then(|| serial.lower())
 }
 
 fn mac(bytes: &[u8]) -> Option<CanonicalSerial> {
-    // How many digits stand between two joints, and the joint.
-    let (run, joint) = match bytes.len() {
-        12 => (12, 0),
-        14 => (4, b'.'),
-        17 if matches!(bytes[2], b':' | b'-') => (2, bytes[2]),
+    let mut digits = [0; 12];
+    match bytes.len() {
+        12 => digits.copy_from_slice(bytes),
+        14 => unjoin(bytes, 4, b'.', &mut digits)?,
+        17 if matches!(bytes[2], b':' | b'-') => unjoin(bytes, 2, bytes[2], &mut digits)?,
         _ => return None,
-    };
-    let well_formed = bytes
-        .iter()
-        .enumerate()
-        .all(|(at, byte)| if at % (run + 1) == run { *byte == joint } else { byte.is_ascii_hexdigit() });
-    let digits = bytes.iter().filter(|byte| byte.is_ascii_hexdigit()).map(u8::to_ascii_lowercase);
-    well_formed.then(|| CanonicalSerial::collect(digits))?
+    }
+    // Without an early end, so that twelve digits are read at once.
+    let all_hex = digits.iter().fold(true, |all, byte| all & byte.is_ascii_hexdigit());
+    digits.make_ascii_lowercase();
+    all_hex.then(|| CanonicalSerial::take(&digits))?
+}
+
+/// Takes runs of digits out from between their joints.
+fn unjoin(bytes: &[u8], run: usize, joint: u8, digits: &mut [u8; 12]) -> Option<()> {
+    for (part, out) in bytes.chunks(run + 1).zip(digits.chunks_exact_mut(run)) {
+        out.copy_from_slice(part.get(..run)?);
+        if part.get(run).is_some_and(|byte| *byte != joint) {
+            return None;
+        }
+    }
+    Some(())
 }
 
 #[cfg(test)]

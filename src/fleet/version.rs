@@ -243,7 +243,7 @@ impl VersionRules {
         let bytes = self.canonical(bytes);
         if bytes.is_empty() {
             Reading::Empty
-        } else if std::str::from_utf8(bytes).is_ok() && self.parses(bytes) {
+        } else if self.parses(bytes) {
             Reading::Readable(bytes)
         } else {
             Reading::Unreadable(bytes)
@@ -350,7 +350,8 @@ impl VersionRules {
 
     fn parses(&self, bytes: &[u8]) -> bool {
         match self.spec.scheme {
-            VersionScheme::Exact => true,
+            VersionScheme::Exact => std::str::from_utf8(bytes).is_ok(),
+            // What these accept is ASCII.
             VersionScheme::Semver => grammar::is_semver(bytes),
             VersionScheme::Dotted => grammar::is_dotted(bytes),
         }

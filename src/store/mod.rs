@@ -33,7 +33,7 @@ use crate::decide::decide;
 use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 use crate::decide::trace::Trace;
 use crate::fleet::{
-    CanonicalSerial, Catalogue, Device, DeviceState, Group, KeyHash, Policy, Product, ProductId, Revision,
+    CanonicalSerial, Catalogue, Device, DeviceState, Group, KeyHash, Policy, Product, ProductId, Revision, SerialFault,
     SerialScheme, Version,
 };
 use crate::lease::Lease;
@@ -261,6 +261,8 @@ pub struct Found<'v> {
     revision: Revision,
     key: Option<KeyHash>,
     product: Option<Lent<'v, Product>>,
+    /// As the product reads it; while there is none, of no account.
+    serial: Result<CanonicalSerial, SerialFault>,
     device: Option<Lent<'v, Device>>,
     group: Option<GroupRecord<'v>>,
     lease: Option<Lent<'v, Lease>>,
@@ -272,15 +274,15 @@ impl Found<'_> {
         let product = self.product.as_deref();
         let standing = self.group.as_ref().map(|found| &found.standing);
         let device = self.device.as_deref();
-        let key =
-            product.zip(self.key).and_then(|(product, hash)| Some(KeyFacts { product, key: product.key(&hash)? }));
+        let key = product
+            .zip(self.key)
+            .and_then(|(product, hash)| Some(KeyFacts { product, key: product.key(&hash)?, serial: self.serial }));
         let group = self.group.as_ref().zip(product).map(|(found, product)| GroupFacts {
             downloads_now: found.standing.downloads_now,
             slots_taken: found.standing.slots_taken,
             ..GroupFacts::of(&found.group, &found.catalogue, product, device.and_then(Device::pin))
         });
         let device = device.map(|device| DeviceFacts {
-            serial: device.serial(),
             state: device.state(),
             entered_at: device.entered_at(),
             pin: device.pin(),
@@ -302,12 +304,13 @@ impl Found<'_> {
     }
 
     /// V4: what section 6 would refuse at load is a failure of the store.
-    fn check(&self, serial: Option<&CanonicalSerial>) -> Result<(), Garbage> {
+    fn check(&self) -> Result<(), Garbage> {
         let fault = |wrong: bool, garbage| if wrong { Err(garbage) } else { Ok(()) };
         let Some((product, hash)) = self.product.as_deref().zip(self.key) else { return Ok(()) };
         fault(product.key(&hash).is_none(), Garbage::ForeignKey)?;
         let Some(device) = self.device.as_deref() else { return Ok(()) };
-        fault(serial.is_none_or(|serial| serial.as_str() != device.serial()), Garbage::ForeignDevice)?;
+        let same = self.serial.is_ok_and(|serial| serial.as_str() == device.serial());
+        fault(!same, Garbage::ForeignDevice)?;
         let rules = product.versions();
         let above =
             |cap: Option<&Version>| device.pin().zip(cap).is_some_and(|(pin, cap)| rules.above(pin.reading(), cap));
@@ -336,18 +339,18 @@ impl StandingRecord {
 macro_rules! fetch_from {
     ($view:ident, $ask:ident $(, $await:tt)?) => {{
         let revision = $view.revision()$(.$await)?.map_err(Fault::Store)?;
-        let mut found = Found { revision, key: None, product: None, device: None, group: None, lease: None };
-        let mut canonical = None;
+        let serial = Err(SerialFault::Malformed);
+        let mut found = Found { revision, key: None, product: None, serial, device: None, group: None, lease: None };
         // A key that is too long for any product is not hashed, and not looked up.
         if let Some(hash) = KeyHash::of($ask.key) {
             found.key = Some(hash);
             found.product = $view.product_of_key(&hash)$(.$await)?.map_err(Fault::Store)?;
         }
         if let Some(product) = &found.product {
-            canonical = product.read_serial($ask.serial).ok();
+            found.serial = product.read_serial($ask.serial);
         }
-        match (&found.product, &canonical) {
-            (Some(product), Some(serial)) => {
+        match (&found.product, &found.serial) {
+            (Some(product), Ok(serial)) => {
                 found.device = $view.device(product.id(), serial.as_str())$(.$await)?.map_err(Fault::Store)?;
             }
             // Time does not tell an unknown key, a bad serial and an unknown serial apart: each costs one look-up that finds nobody.
@@ -364,7 +367,7 @@ macro_rules! fetch_from {
             found.lease = $view.lease(product, device)$(.$await)?.map_err(Fault::Store)?;
             found.group = $view.group(product, device, found.lease.as_deref())$(.$await)?.map_err(Fault::Store)?;
         }
-        found.check(canonical.as_ref()).map_err(Fault::Garbage)?;
+        found.check().map_err(Fault::Garbage)?;
         Ok(found)
     }};
 }

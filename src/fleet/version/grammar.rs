@@ -21,19 +21,39 @@ pub(super) fn dotted_order(a: &[u8], b: &[u8]) -> Ordering {
 }
 
 pub(super) fn is_semver(bytes: &[u8]) -> bool {
-    let Semver { core, pre_release, build } = Semver::split(bytes);
+    let (core, rest) = bytes.split_at(core_len(bytes));
+    let (pre_release, build) = match rest {
+        [] => (None, None),
+        [b'+', build @ ..] => (None, Some(build)),
+        [b'-', rest @ ..] => {
+            let (pre_release, build) = cut(rest, b'+');
+            (Some(pre_release), build)
+        }
+        _ => return false,
+    };
     let is_identifier =
         |part: &[u8]| !part.is_empty() && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
-    let is_tight_number = |part: &[u8]| is_number(part) && (part.len() == 1 || part[0] != b'0');
-    let mut numbers = core.split(|byte| *byte == b'.');
-    let three =
-        [numbers.next(), numbers.next(), numbers.next()].into_iter().all(|part| part.is_some_and(is_tight_number));
     let dots = |part: &[u8], fits: &dyn Fn(&[u8]) -> bool| part.split(|byte| *byte == b'.').all(fits);
-    three
-        && numbers.next().is_none()
+    is_core(core)
         && pre_release
             .is_none_or(|part| dots(part, &|part| is_identifier(part) && (!is_number(part) || is_tight_number(part))))
         && build.is_none_or(|part| dots(part, &is_identifier))
+}
+
+fn core_len(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !byte.is_ascii_digit() && *byte != b'.').unwrap_or(bytes.len())
+}
+
+/// Three numbers without leading zeros, of nothing but digits and dots.
+fn is_core(core: &[u8]) -> bool {
+    let mut numbers = core.split(|byte| *byte == b'.');
+    let three =
+        [numbers.next(), numbers.next(), numbers.next()].into_iter().all(|part| part.is_some_and(is_tight_number));
+    three && numbers.next().is_none()
+}
+
+fn is_tight_number(part: &[u8]) -> bool {
+    is_number(part) && (part.len() == 1 || part[0] != b'0')
 }
 
 /// Precedence by semver.org, item 11; build metadata does not count.
