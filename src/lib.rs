@@ -67,13 +67,14 @@ pub use fleet::{
     ARTIFACTS_MAX, Aborted, AbortedSpec, Admission, AlreadyThere, ApiKey, Artifact, ArtifactSpec, BuildMetadata,
     CONFIG_BYTES_MAX, CanonicalSerial, Catalogue, Census, CensusFault, Change, Config, ConfigSpec, Device, DeviceSpec,
     DeviceState, DigestKind, Digests, EARLIER_GROUPS_MAX, EmptyVersion, FIRMWARE_MAX, Fate, Firmware, FirmwareSpec,
-    Fleet, FleetSpec, GROUPS_MAX, Gate, Group, GroupId, GroupSpec, HARDWARE_MAX, Hex, KEY_BYTES_MAX, KEYS_MAX, KeyHash,
-    LISTED_MAX, LOCATOR_BYTES_MAX, Late, NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Policy, Problem, Problems, Product,
-    ProductEntry, ProductFleetSpec, ProductId, ProductSpec, Progress, RANK_CONTEXT, RESOURCES_MAX,
-    RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState,
-    SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Target, TargetSpec, TextFault,
-    UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version, VersionFault, VersionRules, VersionRulesSpec,
-    VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window, rank, share_threshold,
+    Fleet, FleetOf, FleetSpec, GROUPS_MAX, Gate, Group, GroupId, GroupSpec, HARDWARE_MAX, Hex, KEY_BYTES_MAX, KEYS_MAX,
+    KeyHash, LISTED_MAX, LOCATOR_BYTES_MAX, Late, NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Policy, Problem, Problems,
+    Product, ProductEntry, ProductEntryOf, ProductFleetSpec, ProductId, ProductSpec, Progress, RANK_CONTEXT,
+    RESOURCES_MAX, RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec,
+    RolloutState, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Target,
+    TargetSpec, TextFault, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version, VersionFault,
+    VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window,
+    rank, share_threshold,
 };
 pub use lease::Lease;
 pub use leases::Leases;

@@ -10,32 +10,32 @@ mod edit;
 mod rollout;
 
 use super::change::Change;
+use super::devices::Devices;
 use super::group::Group;
 use super::name::ProductId;
 use super::problem::Problems;
-use super::whole::{Few, Fleet, ProductEntry, ProductFleetSpec, Revision};
-use super::{Catalogue, Device, KeyHash, Product, ProductSpec};
+use super::whole::{Few, FleetOf, ProductEntryOf, ProductFleetSpec, Revision};
+use super::{Device, KeyHash, Product, ProductSpec};
 use edit::Edit;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What was there before, in the order in which it was overwritten.
-enum Note {
+enum Note<D> {
     Few(ProductId, Arc<Few>),
     Device(ProductId, Box<str>, Option<Device>),
-    Entry(ProductId, Option<ProductEntry>),
+    Entry(ProductId, Option<ProductEntryOf<D>>),
     Key(KeyHash, Option<ProductId>),
 }
 
 /// The notes of one batch.
-#[derive(Default)]
-struct Notes {
-    list: Vec<Note>,
+struct Notes<D> {
+    list: Vec<Note<D>>,
     /// Products whose few were noted: what they were before the batch is known, and later changes in it cost no copy.
     touched: BTreeSet<ProductId>,
 }
 
-impl Fleet {
+impl<D: Devices> FleetOf<D> {
     /// Applies a batch whole or not at all. Where it changes something, the revision grows by one.
     ///
     /// Costs what it touches: `O(log n)` for a device, the few of a product for the rest; replacing a product whose rules change checks all
@@ -60,7 +60,7 @@ impl Fleet {
     /// depends on a product that was refused is not looked at.
     pub fn apply(&mut self, changes: &[Change]) -> Result<Revision, Problems> {
         let mut problems = Problems::default();
-        let mut notes = Notes::default();
+        let mut notes = Notes { list: Vec::new(), touched: BTreeSet::new() };
         let mut refused = BTreeSet::new();
         for (index, change) in changes.iter().enumerate() {
             if refused.contains(change.product()) {
@@ -83,10 +83,10 @@ impl Fleet {
         outcome.map(|()| self.revision)
     }
 
-    fn put_back(&mut self, note: Note) {
+    fn put_back(&mut self, note: Note<D>) {
         match note {
-            Note::Key(hash, Some(owner)) => drop(self.keys.insert(hash, owner)),
-            Note::Key(hash, None) => drop(self.keys.remove(&hash)),
+            Note::Key(hash, Some(owner)) => drop(Arc::make_mut(&mut self.keys).insert(hash, owner)),
+            Note::Key(hash, None) => drop(Arc::make_mut(&mut self.keys).remove(&hash)),
             Note::Entry(id, Some(entry)) => drop(self.products.insert(id, entry)),
             Note::Entry(id, None) => drop(self.products.remove(&id)),
             Note::Few(id, few) => {
@@ -102,7 +102,7 @@ impl Fleet {
         }
     }
 
-    fn apply_one(&mut self, change: &Change, notes: &mut Notes) -> Result<(), Problems> {
+    fn apply_one(&mut self, change: &Change, notes: &mut Notes<D>) -> Result<(), Problems> {
         match change {
             Change::PutProduct { product } => return self.put_product(product, notes),
             Change::RemoveProduct { product } => return self.remove_product(product, notes),
@@ -137,8 +137,8 @@ impl Fleet {
 
             Change::PutDevice { device, .. } => {
                 let mut device = device.build(edit.product()).map_err(|inner| within("device", inner))?;
-                if let Some(before) = edit.entry.device(&device.serial) {
-                    device.remember(before);
+                if let Some(before) = edit.entry.devices.find(&device.serial) {
+                    device.remember(&before);
                 }
                 edit.put_device(device)
             }
@@ -179,7 +179,7 @@ impl Fleet {
         }
     }
 
-    fn put_product(&mut self, spec: &ProductSpec, notes: &mut Notes) -> Result<(), Problems> {
+    fn put_product(&mut self, spec: &ProductSpec, notes: &mut Notes<D>) -> Result<(), Problems> {
         let product = spec.build().map_err(|inner| within("product", inner))?;
         let id = product.id.clone();
         if self.products.get(&id).is_some_and(|entry| *entry.product() == product) {
@@ -194,15 +194,15 @@ impl Fleet {
         self.add_keys(&product, "product.", &mut problems);
         match self.products.get_mut(&id) {
             None => {
-                let few = Few { product, catalogue: Catalogue::default(), groups: BTreeMap::new() };
-                self.products.insert(id.clone(), ProductEntry::new(few));
+                let few = Few { product: Arc::new(product), catalogue: Arc::default(), groups: BTreeMap::new() };
+                self.products.insert(id.clone(), ProductEntryOf::new(few));
                 notes.list.push(Note::Entry(id, None));
             }
             Some(entry) if entry.product().same_rules(&product) => {
                 if notes.touched.insert(id.clone()) {
                     notes.list.push(Note::Few(id, entry.few.clone()));
                 }
-                Arc::make_mut(&mut entry.few).product = product;
+                Arc::make_mut(&mut entry.few).product = Arc::new(product);
             }
             // Everything that was read under the old rules is read again under the new ones.
             Some(entry) => {
@@ -219,7 +219,7 @@ impl Fleet {
                     problems.add("product.serial_scheme", message);
                 }
                 let again = ProductFleetSpec { product: spec.clone(), ..entry.spec() };
-                if let Some(again) = problems.check("", again.build()) {
+                if let Some(again) = problems.check("", again.build_as()) {
                     let old = self.products.insert(id.clone(), again);
                     notes.list.push(Note::Entry(id, old));
                 }
@@ -228,10 +228,10 @@ impl Fleet {
         problems.finish(Some(()))
     }
 
-    fn remove_product(&mut self, id: &ProductId, notes: &mut Notes) -> Result<(), Problems> {
+    fn remove_product(&mut self, id: &ProductId, notes: &mut Notes<D>) -> Result<(), Problems> {
         let entry = self.products.remove(id).ok_or_else(|| unknown("product", id.as_str()))?;
         for key in &entry.product().keys {
-            if self.keys.remove(&key.hash).is_some() {
+            if Arc::make_mut(&mut self.keys).remove(&key.hash).is_some() {
                 notes.list.push(Note::Key(key.hash, Some(id.clone())));
             }
         }
@@ -240,11 +240,11 @@ impl Fleet {
     }
 
     /// Takes the keys of a product away, before it is given others.
-    fn drop_keys(&mut self, id: &ProductId, notes: &mut Notes) {
+    fn drop_keys(&mut self, id: &ProductId, notes: &mut Notes<D>) {
         let Some(entry) = self.products.get(id) else { return };
         for key in &entry.product().keys {
             if self.keys.get(&key.hash) == Some(id) {
-                self.keys.remove(&key.hash);
+                Arc::make_mut(&mut self.keys).remove(&key.hash);
                 notes.list.push(Note::Key(key.hash, Some(id.clone())));
             }
         }

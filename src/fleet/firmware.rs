@@ -5,6 +5,7 @@ use super::name::{LOCATOR_BYTES_MAX, NAME_BYTES_MAX, check_text};
 use super::problem::Problems;
 use super::version::{Reading, Version, VersionRules};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The most artifacts of one firmware.
 pub const ARTIFACTS_MAX: usize = 256;
@@ -258,8 +259,8 @@ impl Artifact {
 /// All firmware of one product, or as much of it as a decision may need: what is assigned, pinned or a target, and the stones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalogue {
-    /// In search order; no two are equal.
-    firmware: Vec<Firmware>,
+    /// In search order; no two are equal. Each is shared with the revisions that have it too.
+    firmware: Vec<Arc<Firmware>>,
     /// Where the stones are, lowest first.
     stones: Vec<u32>,
 }
@@ -279,7 +280,7 @@ impl Catalogue {
             }
         }
         let stones = (0..).zip(&firmware).filter(|(_, firmware)| firmware.stone).map(|(index, _)| index).collect();
-        let catalogue = Self { firmware, stones };
+        let catalogue = Self { firmware: firmware.into_iter().map(Arc::new).collect(), stones };
         problems.check("", catalogue.check_limits());
         problems.finish(Some(catalogue))
     }
@@ -289,12 +290,12 @@ impl Catalogue {
         let stone = firmware.stone;
         let at = match self.position(firmware.version.reading(), rules) {
             Ok(at) => {
-                self.firmware[at] = firmware;
+                self.firmware[at] = Arc::new(firmware);
                 self.stones.retain(|index| *index as usize != at);
                 at
             }
             Err(at) => {
-                self.firmware.insert(at, firmware);
+                self.firmware.insert(at, Arc::new(firmware));
                 self.stones.iter_mut().filter(|index| **index as usize >= at).for_each(|index| *index += 1);
                 at
             }
@@ -319,7 +320,7 @@ impl Catalogue {
     /// Denies the firmware of that version, or lifts that. `O(log n)`.
     pub(crate) fn deny(&mut self, version: &Version, rules: &VersionRules, denied: bool) {
         if let Ok(at) = self.position(version.reading(), rules) {
-            self.firmware[at].denied = denied;
+            Arc::make_mut(&mut self.firmware[at]).denied = denied;
         }
     }
 
@@ -341,6 +342,11 @@ impl Catalogue {
     }
 
     pub(crate) fn find_reading(&self, version: Reading<'_>, rules: &VersionRules) -> Option<&Firmware> {
+        self.shared(version, rules).map(|firmware| &**firmware)
+    }
+
+    /// The same, to be kept beyond the catalogue.
+    pub(crate) fn shared(&self, version: Reading<'_>, rules: &VersionRules) -> Option<&Arc<Firmware>> {
         self.position(version, rules).ok().and_then(|at| self.firmware.get(at))
     }
 
@@ -351,11 +357,11 @@ impl Catalogue {
 
     /// All firmware, lowest first (under `exact` in the order of its text).
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Firmware> {
-        self.firmware.iter()
+        self.firmware.iter().map(|firmware| &**firmware)
     }
 
     /// The stones, highest first.
     pub(crate) fn stones_down(&self) -> impl Iterator<Item = &Firmware> {
-        self.stones.iter().rev().filter_map(|index| self.firmware.get(*index as usize))
+        self.stones.iter().rev().filter_map(|index| self.firmware.get(*index as usize).map(|firmware| &**firmware))
     }
 }

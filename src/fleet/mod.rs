@@ -8,6 +8,7 @@ mod apply;
 mod census;
 mod change;
 mod device;
+pub(crate) mod devices;
 mod digest;
 mod firmware;
 mod frozen;
@@ -20,7 +21,7 @@ mod rank;
 mod rollout;
 mod serial;
 mod version;
-mod whole;
+pub(crate) mod whole;
 mod window;
 
 pub use census::{Census, CensusFault, share_threshold};
@@ -55,5 +56,5 @@ pub use version::{
     BuildMetadata, EmptyVersion, Reading, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version,
     VersionFault, VersionRules, VersionRulesSpec, VersionScheme,
 };
-pub use whole::{Fleet, FleetSpec, ProductEntry, ProductFleetSpec, Revision};
+pub use whole::{Fleet, FleetOf, FleetSpec, ProductEntry, ProductEntryOf, ProductFleetSpec, Revision};
 pub use window::{WINDOW_SPANS_MAX, Window};

@@ -10,10 +10,12 @@
 //!
 //! It changes only through [`apply`](Fleet::apply), in `apply.rs`.
 
+use super::devices::{Devices, PlainDevices};
 use super::name::{GroupId, ProductId};
 use super::problem::Problems;
 use super::{
-    Catalogue, Device, DeviceSpec, Firmware, FirmwareSpec, GROUPS_MAX, Group, GroupSpec, KeyHash, Product, ProductSpec,
+    Catalogue, Device, DeviceSpec, DeviceState, Firmware, FirmwareSpec, GROUPS_MAX, Group, GroupSpec, KeyHash, Product,
+    ProductSpec,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,29 +60,40 @@ pub struct ProductFleetSpec {
     pub devices: Vec<DeviceSpec>,
 }
 
-/// A checked fleet at one revision.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Fleet {
+/// A checked fleet at one revision, its devices in plain maps.
+pub type Fleet = FleetOf<PlainDevices>;
+/// A product with all that is its own, checked, its devices in a plain map.
+pub type ProductEntry = ProductEntryOf<PlainDevices>;
+
+/// A checked fleet at one revision. What holds its devices is a parameter: a plain [`Fleet`] and the index are changed by the same code.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetOf<D> {
     pub(crate) revision: Revision,
-    pub(super) keys: BTreeMap<KeyHash, ProductId>,
-    pub(super) products: BTreeMap<ProductId, ProductEntry>,
+    pub(crate) keys: Arc<BTreeMap<KeyHash, ProductId>>,
+    pub(crate) products: BTreeMap<ProductId, ProductEntryOf<D>>,
 }
 
 /// A product with all that is its own, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ProductEntry {
-    pub(super) few: Arc<Few>,
-    pub(super) devices: BTreeMap<Box<str>, Device>,
+pub struct ProductEntryOf<D> {
+    pub(crate) few: Arc<Few>,
+    pub(crate) devices: D,
     /// How many of them are `new`: the limit of question 3 is asked on every first contact.
-    pub(super) new_devices: usize,
+    pub(crate) new_devices: usize,
 }
 
-/// What a product has few of. Behind one pointer, so that an undone change costs no copy of it.
+/// What a product has few of. Behind pointers, so that an undone change, and a revision that shares most of it with the one before, cost no copy.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Few {
-    pub(super) product: Product,
-    pub(super) catalogue: Catalogue,
-    pub(super) groups: BTreeMap<GroupId, Group>,
+pub(crate) struct Few {
+    pub(crate) product: Arc<Product>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) groups: BTreeMap<GroupId, Arc<Group>>,
+}
+
+impl<D> Default for FleetOf<D> {
+    fn default() -> Self {
+        Self { revision: Revision::default(), keys: Arc::default(), products: BTreeMap::new() }
+    }
 }
 
 impl FleetSpec {
@@ -109,6 +122,11 @@ impl ProductFleetSpec {
     /// # Errors
     /// As [`FleetSpec::build`], but for what lies between products. Where the product itself is wrong, what hangs on its rules is not looked at.
     pub fn build(&self) -> Result<ProductEntry, Problems> {
+        self.build_as()
+    }
+
+    /// The same, whatever holds the devices.
+    pub(crate) fn build_as<D: Devices>(&self) -> Result<ProductEntryOf<D>, Problems> {
         let mut problems = Problems::default();
         let Some(product) = problems.check("product", self.product.build()) else {
             return problems.finish(None);
@@ -125,12 +143,12 @@ impl ProductFleetSpec {
         for (index, spec) in self.groups.iter().enumerate() {
             let place = format!("groups[{index}]");
             if let Some(group) = problems.check(&place, spec.build(&product))
-                && let Some(twin) = groups.insert(group.id.clone(), group)
+                && let Some(twin) = groups.insert(group.id.clone(), Arc::new(group))
             {
                 problems.add(place, format!("group `{}` stands twice", twin.id));
             }
         }
-        let mut entry = ProductEntry::new(Few { product, catalogue, groups });
+        let mut entry = ProductEntryOf::new(Few { product: Arc::new(product), catalogue: Arc::new(catalogue), groups });
         for (index, spec) in self.devices.iter().enumerate() {
             let place = format!("devices[{index}]");
             if let Some(device) = problems.check(&place, spec.build(entry.product())) {
@@ -141,7 +159,7 @@ impl ProductFleetSpec {
     }
 }
 
-impl ProductEntry {
+impl<D: Devices> ProductEntryOf<D> {
     /// The product.
     pub fn product(&self) -> &Product {
         &self.few.product
@@ -154,42 +172,35 @@ impl ProductEntry {
 
     /// The group of that name.
     pub fn group(&self, id: &str) -> Option<&Group> {
-        self.few.groups.get(id)
+        self.few.groups.get(id).map(|group| &**group)
     }
 
     /// Its groups, by name.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &Group> {
-        self.few.groups.values()
-    }
-
-    /// The device of that canonical serial.
-    pub fn device(&self, serial: &str) -> Option<&Device> {
-        self.devices.get(serial)
-    }
-
-    /// Its devices, by canonical serial.
-    pub fn devices(&self) -> impl ExactSizeIterator<Item = &Device> {
-        self.devices.values()
+        self.few.groups.values().map(|group| &**group)
     }
 
     pub(super) fn new(few: Few) -> Self {
-        Self { few: Arc::new(few), devices: BTreeMap::new(), new_devices: 0 }
+        Self { few: Arc::new(few), devices: D::default(), new_devices: 0 }
     }
 
     /// The specification that builds this value again.
     pub fn spec(&self) -> ProductFleetSpec {
+        let mut devices = Vec::with_capacity(self.devices.count());
+        self.devices.each(&mut |device| devices.push(device.spec()));
+        devices.sort_unstable_by(|a, b| a.serial.cmp(&b.serial));
         ProductFleetSpec {
             product: self.product().spec(),
             firmware: self.catalogue().iter().map(Firmware::spec).collect(),
             groups: self.groups().map(Group::spec).collect(),
-            devices: self.devices().map(Device::spec).collect(),
+            devices,
         }
     }
 
     /// Takes in a device that is not there yet. `written` is its serial as the operator spelled it.
     pub(crate) fn add_device(&mut self, device: Device, written: Option<&str>) -> Result<(), String> {
         self.check_pin(&device)?;
-        if self.devices.contains_key(&device.serial) {
+        if self.devices.find(&device.serial).is_some() {
             let written = written.unwrap_or(&device.serial).escape_debug();
             return Err(format!(
                 "serial `{written}` stands twice: it folds to `{}` like one before (S2)",
@@ -198,24 +209,6 @@ impl ProductEntry {
         }
         self.set_device(device.serial.clone(), Some(device));
         Ok(())
-    }
-
-    /// Takes in all its devices at once, in the order of their serials, no two equal: a map filled from sorted rows jumps about in no tree.
-    /// Pins are the caller's to check, by [`check_pin`](Self::check_pin).
-    #[cfg(feature = "fleet-file")]
-    pub(crate) fn fill_devices(&mut self, sorted: Vec<Device>) {
-        self.new_devices = sorted.iter().filter(|device| device.state == super::DeviceState::New).count();
-        self.devices = sorted.into_iter().map(|device| (device.serial.clone(), device)).collect();
-    }
-
-    /// Notes what was frozen when a wave of the group's rollout was opened.
-    #[cfg(feature = "fleet-file")]
-    pub(crate) fn set_opened(&mut self, group: &str, wave: usize, opened: super::Opened) {
-        let group = Arc::make_mut(&mut self.few).groups.get_mut(group);
-        let rollout = group.and_then(|group| group.rollout.as_mut());
-        if let Some(wave) = rollout.and_then(|rollout| rollout.waves.get_mut(wave)) {
-            wave.opened = Some(opened);
-        }
     }
 
     /// How many of its devices are `new`.
@@ -227,6 +220,17 @@ impl ProductEntry {
     pub fn may_register(&self) -> bool {
         let product = self.product();
         product.register_on_first_contact && self.new_devices < product.new_devices_max as usize
+    }
+
+    /// Puts or removes a device and returns what was there.
+    pub(crate) fn set_device(&mut self, serial: Box<str>, device: Option<Device>) -> Option<Device> {
+        let is_new = |device: &Option<Device>| {
+            usize::from(device.as_ref().is_some_and(|device| device.state == DeviceState::New))
+        };
+        let added = is_new(&device);
+        let before = self.devices.put(&serial, device);
+        self.new_devices = self.new_devices + added - is_new(&before);
+        before
     }
 
     /// L3: a pin above the cap of the group. That of the device is checked when the device is built.
@@ -242,7 +246,37 @@ impl ProductEntry {
     }
 }
 
-impl Fleet {
+impl ProductEntry {
+    /// The device of that canonical serial.
+    pub fn device(&self, serial: &str) -> Option<&Device> {
+        self.devices.get(serial)
+    }
+
+    /// Its devices, by canonical serial.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// Takes in all its devices at once, in the order of their serials, no two equal: a map filled from sorted rows jumps about in no tree.
+    /// Pins are the caller's to check, by [`check_pin`](Self::check_pin).
+    #[cfg(feature = "fleet-file")]
+    pub(crate) fn fill_devices(&mut self, sorted: Vec<Device>) {
+        self.new_devices = sorted.iter().filter(|device| device.state == DeviceState::New).count();
+        self.devices = sorted.into_iter().map(|device| (device.serial.clone(), device)).collect();
+    }
+
+    /// Notes what was frozen when a wave of the group's rollout was opened.
+    #[cfg(feature = "fleet-file")]
+    pub(crate) fn set_opened(&mut self, group: &str, wave: usize, opened: super::Opened) {
+        let group = Arc::make_mut(&mut self.few).groups.get_mut(group);
+        let rollout = group.and_then(|group| Arc::make_mut(group).rollout.as_mut());
+        if let Some(wave) = rollout.and_then(|rollout| rollout.waves.get_mut(wave)) {
+            wave.opened = Some(opened);
+        }
+    }
+}
+
+impl<D: Devices> FleetOf<D> {
     /// Which state this is.
     pub fn revision(&self) -> Revision {
         self.revision
@@ -254,27 +288,27 @@ impl Fleet {
     }
 
     /// The product that has a key of that hash.
-    pub fn product_of_key(&self, hash: &KeyHash) -> Option<&ProductEntry> {
+    pub fn product_of_key(&self, hash: &KeyHash) -> Option<&ProductEntryOf<D>> {
         self.keys.get(hash).and_then(|id| self.products.get(id))
     }
 
     /// The product of that name.
-    pub fn product(&self, id: &str) -> Option<&ProductEntry> {
+    pub fn product(&self, id: &str) -> Option<&ProductEntryOf<D>> {
         self.products.get(id)
     }
 
     /// Its products, by name.
-    pub fn products(&self) -> impl ExactSizeIterator<Item = &ProductEntry> {
+    pub fn products(&self) -> impl ExactSizeIterator<Item = &ProductEntryOf<D>> {
         self.products.values()
     }
 
     /// The specification that builds this value again, in one order whatever way it came about.
     pub fn spec(&self) -> FleetSpec {
-        FleetSpec { revision: self.revision, products: self.products().map(ProductEntry::spec).collect() }
+        FleetSpec { revision: self.revision, products: self.products().map(ProductEntryOf::spec).collect() }
     }
 
     /// Takes in a product that is not there yet.
-    pub(crate) fn add(&mut self, entry: ProductEntry) -> Result<(), Problems> {
+    pub(crate) fn add(&mut self, entry: ProductEntryOf<D>) -> Result<(), Problems> {
         let mut problems = Problems::default();
         let id = entry.product().id.clone();
         if self.products.contains_key(&id) {
@@ -288,13 +322,14 @@ impl Fleet {
 
     /// L3: one key hash in two products is refused.
     pub(super) fn add_keys(&mut self, product: &Product, place: &str, problems: &mut Problems) {
+        let keys = Arc::make_mut(&mut self.keys);
         for (index, key) in product.keys.iter().enumerate() {
-            if let Some(other) = self.keys.insert(key.hash, product.id.clone()).filter(|other| *other != product.id) {
+            if let Some(other) = keys.insert(key.hash, product.id.clone()).filter(|other| *other != product.id) {
                 problems.add(
                     format!("{place}keys[{index}]"),
                     format!("is a key of product `{other}` too: a key proves one product"),
                 );
-                self.keys.insert(key.hash, other);
+                keys.insert(key.hash, other);
             }
         }
     }

@@ -1,21 +1,21 @@
 //! Changes to what is a product's own: firmware, groups, devices.
 
+use super::super::devices::Devices;
 use super::super::frozen::{check_frozen, end_leave};
-use super::super::whole::{Few, ProductEntry};
-use super::super::{
-    Device, DeviceSpec, DeviceState, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Version,
-};
+use super::super::whole::{Few, ProductEntryOf};
+use super::super::{Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Version};
 use super::{Note, Notes, one, unknown, within};
 use crate::time::Timestamp;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One product being changed, and the notes that undo it.
-pub(super) struct Edit<'f> {
-    pub(super) entry: &'f mut ProductEntry,
-    pub(super) notes: &'f mut Notes,
+pub(super) struct Edit<'f, D> {
+    pub(super) entry: &'f mut ProductEntryOf<D>,
+    pub(super) notes: &'f mut Notes<D>,
 }
 
-impl Edit<'_> {
+impl<D: Devices> Edit<'_, D> {
     pub(super) fn product(&self) -> &Product {
         self.entry.product()
     }
@@ -41,7 +41,7 @@ impl Edit<'_> {
             return Ok(());
         }
         let Few { product, catalogue, .. } = self.few();
-        catalogue.put(firmware, product.versions()).map_err(|inner| within("firmware", inner))
+        Arc::make_mut(catalogue).put(firmware, product.versions()).map_err(|inner| within("firmware", inner))
     }
 
     /// The version of the catalogue that an operator means.
@@ -54,7 +54,7 @@ impl Edit<'_> {
     pub(super) fn remove_firmware(&mut self, version: &str) -> Result<(), Problems> {
         let version = self.version(version)?;
         let Few { product, catalogue, .. } = self.few();
-        catalogue.remove(&version, product.versions());
+        Arc::make_mut(catalogue).remove(&version, product.versions());
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl Edit<'_> {
             return Ok(());
         }
         let Few { product, catalogue, .. } = self.few();
-        catalogue.deny(&version, product.versions(), denied);
+        Arc::make_mut(catalogue).deny(&version, product.versions(), denied);
         Ok(())
     }
 
@@ -104,15 +104,18 @@ impl Edit<'_> {
             return problems.finish(Some(()));
         }
         let id = group.id.clone();
-        self.few().groups.insert(id.clone(), group);
+        self.few().groups.insert(id.clone(), Arc::new(group));
         if self.entry.groups().len() > GROUPS_MAX {
             problems.add("group", format!("the product would have more than {GROUPS_MAX} groups"));
         }
         if lower_cap {
-            let pinned = self.entry.devices.values().filter(|device| device.pin().is_some() && device.group == id);
-            for fault in pinned.filter_map(|device| self.entry.check_pin(device).err()) {
-                problems.add("group.cap", fault);
-            }
+            self.entry.devices.each(&mut |device| {
+                if device.group == id
+                    && let Err(fault) = self.entry.check_pin(device)
+                {
+                    problems.add("group.cap", fault);
+                }
+            });
         }
         problems.finish(Some(()))
     }
@@ -142,8 +145,8 @@ impl Edit<'_> {
     /// The device that an operator means by `serial`, in any spelling of the scheme.
     pub(super) fn device(&self, serial: &str) -> Result<Device, Problems> {
         let canonical = self.product().read_serial(serial.as_bytes()).ok();
-        let device = canonical.and_then(|canonical| self.entry.device(canonical.as_str()));
-        device.cloned().ok_or_else(|| unknown("serial", serial))
+        let device = canonical.and_then(|canonical| self.entry.devices.find(canonical.as_str()));
+        device.map(Cow::into_owned).ok_or_else(|| unknown("serial", serial))
     }
 
     pub(super) fn device_spec(&mut self, serial: &str, change: impl FnOnce(&mut DeviceSpec)) -> Result<(), Problems> {
@@ -154,7 +157,7 @@ impl Edit<'_> {
     }
 
     pub(super) fn put_device(&mut self, device: Device) -> Result<(), Problems> {
-        if self.entry.device(&device.serial) == Some(&device) {
+        if self.entry.devices.find(&device.serial).as_deref() == Some(&device) {
             return Ok(());
         }
         self.entry.check_pin(&device).map_err(|fault| one("", fault))?;
@@ -166,25 +169,9 @@ impl Edit<'_> {
         let product = self.product();
         let canonical = product.read_serial(serial.as_bytes());
         let canonical = canonical.map_err(|fault| one("serial", format!("`{}` {fault}", serial.escape_debug())))?;
-        if !self.entry.may_register() || self.entry.device(canonical.as_str()).is_some() {
+        if !self.entry.may_register() || self.entry.devices.find(canonical.as_str()).is_some() {
             return Ok(());
         }
         self.put_device(Device::registered(product, &canonical, at))
-    }
-}
-
-impl ProductEntry {
-    /// Puts or removes a device and returns what was there.
-    pub(in crate::fleet) fn set_device(&mut self, serial: Box<str>, device: Option<Device>) -> Option<Device> {
-        let is_new = |device: &Option<Device>| {
-            usize::from(device.as_ref().is_some_and(|device| device.state == DeviceState::New))
-        };
-        let added = is_new(&device);
-        let before = match device {
-            Some(device) => self.devices.insert(serial, device),
-            None => self.devices.remove(&serial),
-        };
-        self.new_devices = self.new_devices + added - is_new(&before);
-        before
     }
 }

@@ -1,12 +1,13 @@
 //! Changes that move a rollout on (R7, R10).
 
+use super::super::devices::Devices;
 use super::super::{
     AbortedSpec, Change, Fate, GroupId, GroupSpec, Problems, RolloutId, RolloutSpec, RolloutState, TargetSpec,
 };
 use super::edit::Edit;
 use super::{one, unknown};
 
-impl Edit<'_> {
+impl<D: Devices> Edit<'_, D> {
     /// Carries out a change that is about a rollout; others are none of it.
     pub(super) fn rollout(&mut self, change: &Change) -> Result<(), Problems> {
         match change {
