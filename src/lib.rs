@@ -48,6 +48,7 @@
 mod check_in;
 mod decide;
 mod fleet;
+mod index;
 mod lease;
 mod leases;
 mod time;
@@ -76,6 +77,7 @@ pub use fleet::{
     VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window,
     rank, share_threshold,
 };
+pub use index::{DeviceCount, DeviceRow, Index, IndexBytes, IndexView, Member, Reader, Snapshot, VerdictCount};
 pub use lease::Lease;
 pub use leases::Leases;
 pub use store::MemoryStore;

@@ -89,16 +89,21 @@ impl<'a> GroupFacts<'a> {
     /// Looks up what the group and the device name in the catalogue: at most three searches of `O(log n)`.
     pub fn of(group: &'a Group, catalogue: &'a Catalogue, product: &Product, pin: Option<&Version>) -> Self {
         let find = |version: Option<&Version>| version.and_then(|version| catalogue.find(version, product.versions()));
-        let target =
-            group.rollout.as_ref().filter(|rollout| rollout.is_active()).and_then(|rollout| rollout.target_version());
+        let (baseline, target) = Self::names(group);
         Self {
             group,
             catalogue,
-            baseline: find(group.firmware.as_ref()),
+            baseline: find(baseline),
             target: find(target),
             pinned: find(pin),
             downloads_now: 0,
             slots_taken: 0,
         }
+    }
+
+    /// The versions that a group names: its baseline, and the target of its rollout while that is under way.
+    pub(crate) fn names(group: &Group) -> (Option<&Version>, Option<&Version>) {
+        let rollout = group.rollout.as_ref().filter(|rollout| rollout.is_active());
+        (group.firmware.as_ref(), rollout.and_then(|rollout| rollout.target_version()))
     }
 }

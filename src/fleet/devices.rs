@@ -14,6 +14,8 @@ pub trait Devices: Clone + Default {
     fn count(&self) -> usize;
     /// Looks at every device, in any order.
     fn each(&self, visit: &mut dyn FnMut(&Device));
+    /// Looks at those that are pinned.
+    fn each_pinned(&self, visit: &mut dyn FnMut(&Device));
 }
 
 /// The plain one: by canonical serial, in its order.
@@ -37,5 +39,9 @@ impl Devices for PlainDevices {
 
     fn each(&self, visit: &mut dyn FnMut(&Device)) {
         self.values().for_each(visit);
+    }
+
+    fn each_pinned(&self, visit: &mut dyn FnMut(&Device)) {
+        self.values().filter(|device| device.pin().is_some()).for_each(visit);
     }
 }

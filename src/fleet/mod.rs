@@ -26,6 +26,7 @@ mod window;
 
 pub use census::{Census, CensusFault, share_threshold};
 pub use change::Change;
+pub(crate) use device::Rare;
 pub use device::{Device, DeviceSpec, DeviceState, EARLIER_GROUPS_MAX};
 pub use digest::{DigestKind, Digests, Hex, SentDigest};
 pub use firmware::{
@@ -37,7 +38,6 @@ pub use group::{
     Aborted, AbortedSpec, CONFIG_BYTES_MAX, Config, ConfigSpec, Fate, GROUPS_MAX, Group, GroupSpec, Policy,
     RESOURCES_MAX, Resource, ResourceSpec,
 };
-#[cfg(feature = "fleet-file")]
 pub(crate) use name::check_text;
 pub use name::{GroupId, LOCATOR_BYTES_MAX, NAME_BYTES_MAX, ProductId, RolloutId, TextFault};
 pub use problem::{Problem, Problems};

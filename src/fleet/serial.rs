@@ -59,6 +59,11 @@ impl CanonicalSerial {
         &self.bytes[..usize::from(self.len)]
     }
 
+    /// A serial that is canonical already, as that of a device is. What is too long, which none is, names nobody.
+    pub(crate) fn of_canonical(serial: &str) -> Self {
+        Self::take(serial.as_bytes()).unwrap_or(Self::EMPTY)
+    }
+
     /// Takes in bytes that a scheme accepted; none, where they are too many.
     fn take(bytes: &[u8]) -> Option<Self> {
         let mut serial = Self::EMPTY;

@@ -109,7 +109,7 @@ impl<D: Devices> Edit<'_, D> {
             problems.add("group", format!("the product would have more than {GROUPS_MAX} groups"));
         }
         if lower_cap {
-            self.entry.devices.each(&mut |device| {
+            self.entry.devices.each_pinned(&mut |device| {
                 if device.group == id
                     && let Err(fault) = self.entry.check_pin(device)
                 {

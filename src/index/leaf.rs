@@ -1,0 +1,363 @@
+//! A leaf: some two hundred devices in lines of four slots, a line being what the processor fetches at once.
+//!
+//! ```text
+//!   hash ──▶ line a ┌ slot slot slot slot ┐        a device stands in one of its two lines: a look-up reads two lines, never more,
+//!       └──▶ line b └ slot slot slot slot ┘        whether it finds somebody or nobody
+//! ```
+//!
+//! Who finds both lines full moves somebody there into the other line that that one has (cuckoo hashing, buckets of four, two choices): leaves are filled to
+//! nine tenths and more. A leaf never changes under a reader: a change copies it, 3 KiB, unless nobody else holds it.
+
+use super::hash::Secret;
+use super::profiles::Profile;
+use super::slot::{self, Meta, Slot};
+use crate::fleet::Rare;
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const LINE_SLOTS: usize = 4;
+/// How many devices may be moved to make room for one.
+const MOVES_MAX: usize = 64;
+
+/// What the processor fetches at once.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Line([Slot; LINE_SLOTS]);
+
+/// Devices of one product whose hashes end alike.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leaf {
+    lines: Arc<[Line]>,
+    beside: Option<Arc<Beside>>,
+}
+
+/// What does not fit into the slots of a leaf.
+#[derive(Clone, Debug, Default)]
+struct Beside {
+    /// Serials, each with its length before it.
+    text: Vec<u8>,
+    /// By the key of the slot.
+    apart: BTreeMap<u64, Apart>,
+}
+
+/// What few devices have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Apart {
+    /// Where it does not fit into the slot.
+    pub(super) entered_at: Option<Timestamp>,
+    /// Where it has no number.
+    pub(super) profile: Option<Profile>,
+    /// Pin, cap, groups that it was in before.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// A serial as it is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sought<'s> {
+    pub(super) serial: &'s [u8],
+    /// Its key, where it fits into a slot.
+    pub(super) packed: Option<u64>,
+    pub(super) hash: u64,
+}
+
+/// A device on its way into a leaf or out of it.
+#[derive(Clone, Debug)]
+pub(super) struct Resident {
+    /// Where the serial stands beside, the key is made anew when it is placed.
+    pub(super) slot: Slot,
+    pub(super) text: Option<Box<[u8]>>,
+    pub(super) apart: Option<Box<Apart>>,
+}
+
+/// More devices than two lines can take have hashes that are alike in all that counts: chosen serials, or one chance in very many. Here is everybody who
+/// belongs into the leaf, which is empty now.
+#[derive(Debug)]
+pub(super) struct Crowded(pub(super) Vec<Resident>);
+
+impl Resident {
+    /// Gives it the number of its profile; the profile itself, where it has none.
+    pub(super) fn number(&mut self, number: u16, apart: Option<&Profile>) {
+        let mut meta = Meta::unpack(self.slot.meta);
+        if let Some(profile) = apart {
+            self.apart.get_or_insert_default().profile = Some(profile.clone());
+            meta.apart = true;
+        }
+        self.slot.meta = Meta { profile: number, ..meta }.pack();
+    }
+
+    pub(super) fn hash(&self, secret: Secret) -> u64 {
+        match &self.text {
+            Some(text) => secret.of_text(text),
+            None => secret.of_key(self.slot.key),
+        }
+    }
+}
+
+impl Leaf {
+    /// The two lines that a hash has among so many: never the same one twice, unless there is but one. The bits are others than those that chose the leaf.
+    fn lines_of(&self, hash: u64) -> [usize; 2] {
+        let len = self.lines.len() as u64;
+        let (high, middle) = (hash >> 32, hash >> 16 & 0xFFFF_FFFF);
+        let first = (high * len >> 32) as usize;
+        let other = (middle * len >> 32) as usize;
+        let next = if first + 1 == self.lines.len() { 0 } else { first + 1 };
+        [first, if other == first { next } else { other }]
+    }
+
+    /// Where a device stands: a line, and a slot in it.
+    #[inline]
+    pub(super) fn find(&self, sought: &Sought<'_>) -> Option<(usize, usize)> {
+        for at in self.lines_of(sought.hash) {
+            let line = self.lines.get(at)?;
+            let is_it = |slot: &Slot| match sought.packed {
+                Some(key) => slot.key == key,
+                None => slot::may_be_beside(slot.key, sought.hash) && self.text(slot.key) == Some(sought.serial),
+            };
+            if let Some(found) = line.0.iter().position(is_it) {
+                return Some((at, found));
+            }
+        }
+        None
+    }
+
+    pub(super) fn slot(&self, (line, at): (usize, usize)) -> Slot {
+        self.lines.get(line).and_then(|line| line.0.get(at)).copied().unwrap_or_default()
+    }
+
+    /// What stands apart about the device of that key.
+    pub(super) fn apart(&self, key: u64) -> Option<&Apart> {
+        self.beside.as_ref()?.apart.get(&key)
+    }
+
+    /// The serial of a key that stands beside.
+    pub(super) fn text(&self, key: u64) -> Option<&[u8]> {
+        let at = slot::beside_at(key)?;
+        let (len, rest) = self.beside.as_ref()?.text.get(at as usize..)?.split_first()?;
+        rest.get(..usize::from(*len))
+    }
+
+    /// Its devices, line by line.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.lines.iter().flat_map(|line| line.0).filter(|slot| !slot.is_empty())
+    }
+
+    /// Those about which something stands apart.
+    pub(super) fn slots_apart(&self) -> impl Iterator<Item = Slot> {
+        let any = self.beside.as_ref().is_some_and(|beside| !beside.apart.is_empty());
+        any.then(|| self.slots().filter(|slot| Meta::unpack(slot.meta).apart)).into_iter().flatten()
+    }
+
+    fn resident(&self, slot: Slot) -> Resident {
+        Resident { slot, text: self.text(slot.key).map(Into::into), apart: self.apart(slot.key).cloned().map(Box::new) }
+    }
+
+    /// All its devices, to be placed elsewhere.
+    pub(super) fn residents(&self) -> impl Iterator<Item = Resident> {
+        self.slots().map(|slot| self.resident(slot))
+    }
+
+    /// Changes what is known of a device that stands here.
+    pub(super) fn write(&mut self, at: (usize, usize), meta: u64, apart: Option<Box<Apart>>) {
+        let key = self.slot(at).key;
+        if let Some(slot) = Arc::make_mut(&mut self.lines).get_mut(at.0).and_then(|line| line.0.get_mut(at.1)) {
+            slot.meta = meta;
+        }
+        self.set_apart(key, apart);
+    }
+
+    fn set_apart(&mut self, key: u64, apart: Option<Box<Apart>>) {
+        match apart {
+            Some(apart) => {
+                Arc::make_mut(self.beside.get_or_insert_default()).apart.insert(key, *apart);
+            }
+            None => {
+                if let Some(beside) = self.beside.as_mut().filter(|beside| beside.apart.contains_key(&key)) {
+                    Arc::make_mut(beside).apart.remove(&key);
+                }
+                self.beside.take_if(|beside| beside.apart.is_empty() && beside.text.is_empty());
+            }
+        }
+    }
+
+    /// Adds a device that does not stand here yet.
+    pub(super) fn add(&mut self, resident: Resident, secret: Secret) -> Result<(), Crowded> {
+        let hash = resident.hash(secret);
+        let mut slot = resident.slot;
+        if let Some(text) = &resident.text {
+            slot.key = self.add_text(text, hash);
+        }
+        if resident.apart.is_some() {
+            self.set_apart(slot.key, resident.apart);
+        }
+        let Err(homeless) = self.place(slot, hash, secret) else { return Ok(()) };
+        let mut slots: Vec<Slot> = self.slots().collect();
+        slots.push(homeless);
+        self.arrange(&slots, secret)
+    }
+
+    /// Notes a serial, and gives the key that tells where.
+    fn add_text(&mut self, text: &[u8], hash: u64) -> u64 {
+        let beside = Arc::make_mut(self.beside.get_or_insert_default());
+        // A leaf has some hundreds of serials of at most 64 bytes: both fit.
+        let at = beside.text.len() as u32;
+        beside.text.push(text.len() as u8);
+        beside.text.extend_from_slice(text);
+        slot::beside(hash, at)
+    }
+
+    /// Removes the device that stands there. Its serial goes with it, so that none lingers.
+    pub(super) fn remove(&mut self, at: (usize, usize), secret: Secret) -> Result<(), Crowded> {
+        let gone = self.slot(at);
+        if self.text(gone.key).is_some() {
+            let rest: Vec<Resident> =
+                self.slots().filter(|slot| slot.key != gone.key).map(|slot| self.resident(slot)).collect();
+            *self = Self::default();
+            *self = Self::of(rest, secret)?;
+            return Ok(());
+        }
+        if let Some(slot) = Arc::make_mut(&mut self.lines).get_mut(at.0).and_then(|line| line.0.get_mut(at.1)) {
+            *slot = Slot::default();
+        }
+        self.set_apart(gone.key, None);
+        // A leaf that emptied is packed anew.
+        let left = self.slots().count();
+        if lines_for(left) * 2 < self.lines.len() {
+            let slots: Vec<Slot> = self.slots().collect();
+            self.arrange(&slots, secret)?;
+        }
+        Ok(())
+    }
+
+    /// A leaf of these devices, no two of one serial.
+    pub(super) fn of(residents: impl IntoIterator<Item = Resident>, secret: Secret) -> Result<Self, Crowded> {
+        let mut leaf = Self::default();
+        let mut slots = Vec::new();
+        for Resident { mut slot, text, apart } in residents {
+            if let Some(text) = text {
+                slot.key = leaf.add_text(&text, secret.of_text(&text));
+            }
+            if apart.is_some() {
+                leaf.set_apart(slot.key, apart);
+            }
+            slots.push(slot);
+        }
+        if let Some(beside) = &mut leaf.beside {
+            Arc::make_mut(beside).text.shrink_to_fit();
+        }
+        leaf.arrange(&slots, secret)?;
+        Ok(leaf)
+    }
+
+    /// Gives these slots lines, as many as they need: a few more where they do not go in.
+    fn arrange(&mut self, slots: &[Slot], secret: Secret) -> Result<(), Crowded> {
+        let fewest = lines_for(slots.len());
+        debug_assert!(slots.iter().all(|slot| !slot.is_empty()));
+        // At a load of a quarter two choices of four always do, unless the hashes are alike.
+        for lines in fewest..=fewest * 4 + 1 {
+            self.lines = std::iter::repeat_n(Line::default(), lines).collect();
+            let all = slots.iter().all(|slot| self.place(*slot, self.hash_of(slot.key, secret), secret).is_ok());
+            if all {
+                return Ok(());
+            }
+        }
+        let all = slots.iter().map(|slot| self.resident(*slot)).collect();
+        *self = Self::default();
+        Err(Crowded(all))
+    }
+
+    fn hash_of(&self, key: u64, secret: Secret) -> u64 {
+        match self.text(key) {
+            Some(text) => secret.of_text(text),
+            None => secret.of_key(key),
+        }
+    }
+
+    /// Puts a slot into one of its lines, moving others to theirs; gives the one that is left over, if one is.
+    fn place(&mut self, mut slot: Slot, mut hash: u64, secret: Secret) -> Result<(), Slot> {
+        let mut from = usize::MAX;
+        for moved in 0..MOVES_MAX {
+            let [first, other] = self.lines_of(hash);
+            for at in [first, other] {
+                let free = self.lines.get(at).and_then(|line| line.0.iter().position(|slot| slot.is_empty()));
+                if let (Some(free), Some(line)) = (free, Arc::make_mut(&mut self.lines).get_mut(at)) {
+                    line.0[free] = slot;
+                    return Ok(());
+                }
+            }
+            // Not back to where the last one came from.
+            let at = if first == from { other } else { first };
+            let Some(line) = Arc::make_mut(&mut self.lines).get_mut(at) else { return Err(slot) };
+            std::mem::swap(&mut line.0[moved % LINE_SLOTS], &mut slot);
+            hash = self.hash_of(slot.key, secret);
+            from = at;
+        }
+        Err(slot)
+    }
+
+    pub(super) fn bytes(&self) -> LeafBytes {
+        let beside = self.beside.as_ref().map_or(0, |beside| {
+            let rare = |apart: &Apart| apart.rare.as_ref().map_or(0, |_| size_of::<Rare>());
+            let each: usize = beside.apart.values().map(|apart| size_of::<(u64, Apart)>() + rare(apart)).sum();
+            size_of::<Beside>() + beside.text.capacity() + each
+        });
+        LeafBytes { slots: self.lines.len() * size_of::<Line>(), beside }
+    }
+}
+
+/// What a leaf takes, by its own account.
+pub(super) struct LeafBytes {
+    pub(super) slots: usize,
+    pub(super) beside: usize,
+}
+
+/// Lines for so many slots, filled to fifteen sixteenths.
+fn lines_for(slots: usize) -> usize {
+    (slots * 16).div_ceil(15 * LINE_SLOTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resident(serial: &str) -> Resident {
+        let packed = slot::pack(serial.as_bytes());
+        let text = packed.is_none().then(|| serial.as_bytes().into());
+        Resident { slot: Slot { key: packed.unwrap_or(0), meta: serial.len() as u64 }, text, apart: None }
+    }
+
+    fn holds(leaf: &Leaf, serial: &str, secret: Secret) -> bool {
+        let at = leaf.find(&secret.seek(serial.as_bytes()));
+        at.is_some_and(|at| leaf.slot(at).meta == serial.len() as u64)
+    }
+
+    #[test]
+    fn a_leaf_takes_and_gives_back_serials_of_every_length() {
+        let secret = Secret::random();
+        let serials: Vec<String> =
+            (0..300).map(|number| format!("{number:0width$x}", width = number % 40 + 3)).collect();
+        let mut leaf = Leaf::default();
+        for (index, serial) in serials.iter().enumerate() {
+            leaf.add(resident(serial), secret).unwrap();
+            assert!(serials[..=index].iter().all(|serial| holds(&leaf, serial, secret)), "after {serial}");
+            assert!(!holds(&leaf, "nobody", secret) && !holds(&leaf, "ffff", secret));
+        }
+        assert!(leaf.lines.len() * LINE_SLOTS * 4 <= serials.len() * 5, "filled to four fifths: {}", leaf.lines.len());
+        for (index, serial) in serials.iter().enumerate() {
+            let at = leaf.find(&secret.seek(serial.as_bytes())).unwrap();
+            leaf.remove(at, secret).unwrap();
+            assert!(!holds(&leaf, serial, secret));
+            assert!(serials[index + 1..].iter().all(|serial| holds(&leaf, serial, secret)), "without {serial}");
+        }
+        assert!(leaf.lines.is_empty() && leaf.beside.is_none());
+    }
+
+    #[test]
+    fn hashes_that_are_all_alike_are_said_to_be_crowded() {
+        let alike = Secret::broken();
+        let mut leaf = Leaf::default();
+        let mut added = (0..100).map(|number| leaf.add(resident(&format!("{number:06x}")), alike));
+        let Crowded(all) = added.find_map(Result::err).unwrap();
+        assert_eq!(all.len(), 2 * LINE_SLOTS + 1, "two lines are full, and one is left over");
+    }
+}

@@ -1,0 +1,196 @@
+//! One thread's way into the index: it waits for nobody, allocates nothing, and writes nothing that another thread reads often.
+
+use super::counters::Block;
+use super::keys::{self, KnownKeys};
+use super::snapshot::{Located, Place, Snapshot};
+use super::{Current, Shared};
+use crate::check_in::CheckIn;
+use crate::decide::decide;
+use crate::decide::trace::{NoTrace, Trace};
+use crate::fleet::{KeyHash, Revision};
+use crate::time::Timestamp;
+use crate::verdict::Decision;
+use arc_swap::Cache;
+use std::sync::Arc;
+
+/// How many check-ins of a batch are under way at once: enough trips to RAM to keep the memory busy, few enough to stay in the nearest cache.
+const LOOK_AHEAD: usize = 16;
+
+/// One thread's way into an [`Index`](super::Index): make one per thread and keep it. It owns its share of the index, so it may be moved and stored anywhere.
+///
+/// It holds the revision that it saw last until it is asked again; a reader that is put aside for long should be dropped, or
+/// [`refresh`](Reader::refresh)ed now and then, so that old revisions leave the memory.
+#[derive(Debug)]
+pub struct Reader {
+    cache: Cache<Current, Arc<Snapshot>>,
+    keys: KnownKeys,
+    counts: Option<Counts>,
+    shared: Arc<Shared>,
+}
+
+/// The blocks of this reader: of unknown keys, then by the number of the product in the snapshot.
+#[derive(Debug)]
+struct Counts {
+    blocks: Vec<Option<Arc<Block>>>,
+    /// What the numbers are of.
+    of: Arc<super::snapshot::Keys>,
+}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let mut cache = Cache::new(Current(shared.clone()));
+        let keys = cache.load().keys.clone();
+        let counts = Counts { blocks: Vec::new(), of: keys.clone() };
+        Self { cache, keys: KnownKeys::new(keys), counts: Some(counts), shared }
+    }
+
+    /// The same reader without its part of [`verdicts`](super::Index::verdicts).
+    pub fn uncounted(mut self) -> Self {
+        self.counts = None;
+        self
+    }
+
+    /// Takes over the newest revision, as every decision does, and says which it is. It never goes back.
+    pub fn refresh(&mut self) -> Revision {
+        self.cache.load().revision()
+    }
+
+    /// Answers a check-in from the newest revision: a pure function of that revision, the check-in and the time. Without a ledger nobody holds a claim; a
+    /// host that has one goes by way of [`Store`](crate::store::Store), which the index is too.
+    ///
+    /// About the time of one trip to RAM. Allocates nothing, unless the trace does.
+    ///
+    /// ```
+    /// use otagate::{CheckIn, Fleet, Index, NoTrace, Timestamp};
+    /// let index = Index::new(&Fleet::default());
+    /// let mut reader = index.reader(); // one per thread
+    /// let ask = CheckIn::new(b"guess", b"A4:CF:12:34:56:78");
+    /// assert_eq!(reader.decide(&ask, Timestamp::from_millis(0), &mut NoTrace).status(), 401);
+    /// ```
+    #[inline]
+    pub fn decide<T: Trace>(&mut self, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'_> {
+        let snapshot = self.cache.load();
+        let found = self.keys.find(snapshot, ask.key);
+        let decision = decide_at(snapshot, found.place, ask, now, trace);
+        if found.remembered && decision.status() == 401 {
+            keys::pay(ask.key);
+        }
+        if let Some(counts) = &mut self.counts {
+            counts.count(snapshot, &self.shared, found.place, &decision);
+        }
+        decision
+    }
+
+    /// The same for a host that hashes the key once per connection, by [`KeyHash::of`]; `ask.key` is not looked at. The key itself is looked up again
+    /// each time, so that one that is revoked, or gone, is known to be at once.
+    #[inline]
+    pub fn decide_known<T: Trace>(
+        &mut self,
+        key: &KeyHash,
+        ask: &CheckIn<'_>,
+        now: Timestamp,
+        trace: &mut T,
+    ) -> Decision<'_> {
+        let snapshot = self.cache.load();
+        let place = snapshot.keys.get(key).copied();
+        let decision = decide_at(snapshot, place, ask, now, trace);
+        if let Some(counts) = &mut self.counts {
+            counts.count(snapshot, &self.shared, place, &decision);
+        }
+        decision
+    }
+
+    /// Answers many check-ins, all from one revision, `give` making of each decision what goes into `answers`. The answers are those of
+    /// [`decide`](Self::decide); the trips to RAM of [some](LOOK_AHEAD) check-ins are made at once, which takes less than half the time.
+    ///
+    /// ```
+    /// use otagate::{CheckIn, Fleet, Index, Timestamp};
+    /// let asks = [CheckIn::new(b"guess", b"1"), CheckIn::new(b"another", b"2")];
+    /// let mut statuses = [0; 2];
+    /// let mut reader = Index::new(&Fleet::default()).reader();
+    /// reader.decide_batch(&asks, Timestamp::from_millis(0), &mut statuses, |decision| decision.status());
+    /// assert_eq!(statuses, [401, 401]);
+    /// ```
+    ///
+    /// # Panics
+    /// `answers` has another length than `asks`.
+    pub fn decide_batch<R>(
+        &mut self,
+        asks: &[CheckIn<'_>],
+        now: Timestamp,
+        answers: &mut [R],
+        mut give: impl FnMut(&Decision<'_>) -> R,
+    ) {
+        assert_eq!(asks.len(), answers.len(), "as many answers as check-ins");
+        let snapshot = self.cache.load();
+        for (asks, answers) in asks.chunks(LOOK_AHEAD).zip(answers.chunks_mut(LOOK_AHEAD)) {
+            let mut places = [const { None }; LOOK_AHEAD];
+            let mut located: [Option<Located<'_>>; LOOK_AHEAD] = [const { None }; LOOK_AHEAD];
+            for (ask, (place, located)) in asks.iter().zip(places.iter_mut().zip(&mut located)) {
+                let found = self.keys.find(snapshot, ask.key);
+                *located = snapshot.locate(found.place, ask);
+                *place = Some(found);
+            }
+            // Short steps that do not depend on each other: the processor makes these trips to RAM at once.
+            let mut found = [const { None }; LOOK_AHEAD];
+            for (found, located) in found.iter_mut().zip(&located) {
+                *found = located.as_ref().and_then(|located| snapshot.find(located));
+            }
+            for (at, (ask, answer)) in asks.iter().zip(answers).enumerate() {
+                let facts = snapshot.facts(located[at].as_ref(), found[at]);
+                let decision = decide(&facts, ask, now, &mut NoTrace);
+                if places[at].is_some_and(|found| found.remembered) && decision.status() == 401 {
+                    keys::pay(ask.key);
+                }
+                if let Some(counts) = &mut self.counts {
+                    counts.count(snapshot, &self.shared, places[at].and_then(|found| found.place), &decision);
+                }
+                *answer = give(&decision);
+            }
+        }
+    }
+}
+
+#[inline]
+fn decide_at<'s, T: Trace>(
+    snapshot: &'s Snapshot,
+    place: Option<Place>,
+    ask: &CheckIn<'_>,
+    now: Timestamp,
+    trace: &mut T,
+) -> Decision<'s> {
+    let located = snapshot.locate(place, ask);
+    let found = located.as_ref().and_then(|located| snapshot.find(located));
+    decide(&snapshot.facts(located.as_ref(), found), ask, now, trace)
+}
+
+impl Counts {
+    #[inline]
+    fn count(&mut self, snapshot: &Snapshot, shared: &Shared, place: Option<Place>, decision: &Decision<'_>) {
+        if !Arc::ptr_eq(&self.of, &snapshot.keys) {
+            self.forget(snapshot);
+        }
+        let at = place.map_or(0, |place| place.product as usize + 1);
+        match self.blocks.get(at) {
+            Some(Some(block)) => block.count(decision.reason),
+            _ => self.add(snapshot, shared, at).count(decision.reason),
+        }
+    }
+
+    /// The products have other numbers now: their counts stay with the index.
+    #[cold]
+    fn forget(&mut self, snapshot: &Snapshot) {
+        self.blocks.clear();
+        self.of = snapshot.keys.clone();
+    }
+
+    #[cold]
+    fn add(&mut self, snapshot: &Snapshot, shared: &Shared, at: usize) -> &Block {
+        let product = at.checked_sub(1).and_then(|at| snapshot.products.get(at));
+        let block = shared.counters.block(product.map(|product| product.few.product.id().clone()));
+        if self.blocks.len() <= at {
+            self.blocks.resize(at + 1, None);
+        }
+        self.blocks[at].insert(block)
+    }
+}

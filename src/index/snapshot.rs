@@ -1,0 +1,428 @@
+//! One revision of the index, whole: devices, groups and firmware of one moment, with what a decision needs of them looked up beforehand.
+
+use super::leaf;
+use super::profiles::Profiles;
+use super::slot;
+use super::table::{Found, Table};
+use crate::check_in::CheckIn;
+use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
+use crate::fleet::devices::Devices;
+use crate::fleet::whole::Few;
+use crate::fleet::{
+    CanonicalSerial, Device, DeviceState, Firmware, FleetOf, FleetSpec, Group, GroupId, KeyHash, Product, ProductId,
+    Revision, SerialFault, SerialScheme, Version,
+};
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One revision of an [`Index`](super::Index), held for as long as it is wanted: to scan it, to count it, to answer several questions about the same moment.
+/// It keeps what has changed since in memory.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(super) fleet: FleetOf<Table>,
+    pub(super) products: Vec<Resolved>,
+    pub(super) keys: Arc<Keys>,
+    published: Instant,
+}
+
+/// What a product's decisions need, looked up once per revision and not per decision.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) few: Arc<Few>,
+    pub(super) table: Table,
+    /// By the number of the group in the table; `None`: there is no such group.
+    groups: Arc<[Option<ResolvedGroup>]>,
+}
+
+#[derive(Clone, Debug)]
+struct ResolvedGroup {
+    group: Arc<Group>,
+    baseline: Option<Arc<Firmware>>,
+    target: Option<Arc<Firmware>>,
+}
+
+/// Where each API key is: its product, and its place among the product's keys.
+pub(super) type Keys = HashMap<KeyHash, Place, BuildHasherDefault<FirstEight>>;
+
+/// The place of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) product: u32,
+    key: u32,
+}
+
+/// The hash of a BLAKE3 hash is its first eight bytes. Operators choose keys, not devices, and nobody chooses what BLAKE3 makes of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FirstEight(u64);
+
+impl Hasher for FirstEight {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    // The length, which is written before the bytes.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A check-in whose key and serial were read, and whose place in a table is known: all that can be done before the trip to RAM.
+#[derive(Clone, Copy)]
+pub(super) struct Located<'s> {
+    product: &'s Resolved,
+    key: Option<KeyFacts<'s>>,
+    /// What is searched for, also where nobody can be found: time does not tell an unknown key, a bad serial and an unknown serial apart.
+    searched: CanonicalSerial,
+    packed: Option<u64>,
+    hash: u64,
+}
+
+impl Located<'_> {
+    fn sought(&self) -> leaf::Sought<'_> {
+        leaf::Sought { serial: self.searched.as_bytes(), packed: self.packed, hash: self.hash }
+    }
+}
+
+impl Snapshot {
+    /// What did not change since `before` is taken over from it.
+    pub(super) fn of(fleet: FleetOf<Table>, before: Option<&Snapshot>, published: Instant) -> Self {
+        let mut known: BTreeMap<&ProductId, &Resolved> = BTreeMap::new();
+        known.extend(
+            before.iter().flat_map(|before| &before.products).map(|product| (product.few.product.id(), product)),
+        );
+        let products: Vec<Resolved> = (fleet.products.values())
+            .map(|entry| Resolved::of(&entry.few, &entry.devices, known.get(entry.few.product.id()).copied()))
+            .collect();
+        let same_products = |before: &&Snapshot| {
+            let pairs = || before.products.iter().zip(&products);
+            before.products.len() == products.len() && pairs().all(|(a, b)| Arc::ptr_eq(&a.few.product, &b.few.product))
+        };
+        let keys = match before.filter(same_products) {
+            Some(before) => before.keys.clone(),
+            None => Arc::new(keys(&products)),
+        };
+        Self { fleet, products, keys, published }
+    }
+
+    /// Which state this is.
+    pub fn revision(&self) -> Revision {
+        self.fleet.revision()
+    }
+
+    /// How long it has been since this revision was published.
+    pub fn age(&self) -> Duration {
+        self.published.elapsed()
+    }
+
+    /// The specification of the whole fleet. `O(devices)`, and large: a record of its own for each.
+    pub fn spec(&self) -> FleetSpec {
+        self.fleet.spec()
+    }
+
+    /// Its products, by name.
+    pub fn products(&self) -> impl ExactSizeIterator<Item = &Product> {
+        self.products.iter().map(|product| &*product.few.product)
+    }
+
+    /// The group of that name.
+    pub fn group(&self, product: &str, group: &str) -> Option<&Group> {
+        self.resolved(product)?.few.groups.get(group).map(|group| &**group)
+    }
+
+    /// The device of that canonical serial, as a record of its own. One look-up, some allocations.
+    pub fn device(&self, product: &str, serial: &str) -> Option<Device> {
+        Some(self.resolved(product)?.table.find(serial)?.into_owned())
+    }
+
+    /// How many devices it has.
+    pub fn devices_len(&self) -> usize {
+        self.products.iter().map(|product| product.table.count()).sum()
+    }
+
+    /// How many devices there are of each product, group and state; none of what has none. In order. `O(devices)`: some nanoseconds for each.
+    pub fn counts(&self) -> Vec<DeviceCount> {
+        let mut counts = Vec::new();
+        for product in &self.products {
+            let profiles = product.table.profiles();
+            let mut numbers: BTreeMap<(u32, DeviceState), u64> = BTreeMap::new();
+            let mut by_profile: HashMap<(u16, DeviceState), u64> = HashMap::new();
+            for leaf in product.table.leaves() {
+                for slot in leaf.slots() {
+                    let meta = slot::Meta::unpack(slot.meta);
+                    match meta.profile {
+                        slot::PROFILE_APART => {
+                            *numbers.entry((product.table.found(leaf, slot).group, meta.state)).or_default() += 1;
+                        }
+                        number => *by_profile.entry((number, meta.state)).or_default() += 1,
+                    }
+                }
+            }
+            for ((number, state), devices) in by_profile {
+                let group = profiles.get(number).map_or(u32::MAX, |profile| profile.group);
+                *numbers.entry((group, state)).or_default() += devices;
+            }
+            let count = |((group, state), devices): ((u32, DeviceState), u64)| {
+                let group = profiles.groups().get(group as usize)?.clone();
+                Some(DeviceCount { product: product.few.product.id().clone(), group, state, devices })
+            };
+            counts.extend(numbers.into_iter().filter_map(count));
+        }
+        counts.sort_by(|a, b| (&a.product, &a.group, a.state).cmp(&(&b.product, &b.group, b.state)));
+        counts
+    }
+
+    /// How many bytes its devices take, by the index's own account: without what the allocator adds, and without products, groups and firmware, which are
+    /// few. What it shares with other revisions is counted in each. `O(devices / 200)`.
+    pub fn bytes(&self) -> IndexBytes {
+        let mut bytes = IndexBytes::default();
+        for product in &self.products {
+            let table = product.table.bytes();
+            bytes.slots += table.slots;
+            bytes.beside += table.beside;
+            bytes.directory += table.directory;
+            bytes.profiles += table.profiles;
+        }
+        bytes
+    }
+
+    /// Looks at all devices of a product, or at those of one group, in the order in which they stand in memory: for a census, a preview, a list. Allocates
+    /// nothing. A product or group that is not there has none.
+    ///
+    /// ```
+    /// use otagate::{Change, DeviceSpec, Fleet, Index, ProductId, ProductSpec};
+    /// let index = Index::new(&Fleet::default());
+    /// let product = ProductId::new("lamp").unwrap();
+    /// let device = DeviceSpec { serial: "SN-17".into(), group: "stable".into(), ..Default::default() };
+    /// let lamp = ProductSpec { id: "lamp".into(), ..Default::default() };
+    /// index.apply(&[Change::PutProduct { product: lamp }, Change::PutDevice { product, device }])?;
+    /// let mut serials = Vec::new();
+    /// index.snapshot().scan("lamp", Some("stable"), |member| serials.push(member.serial().as_str().to_owned()));
+    /// assert_eq!(serials, ["SN-17"]);
+    /// # Ok::<(), otagate::Problems>(())
+    /// ```
+    pub fn scan(&self, product: &str, group: Option<&str>, mut look: impl FnMut(Member<'_>)) {
+        let Some(product) = self.resolved(product) else { return };
+        let profiles = &**product.table.profiles();
+        let wanted = match group.map(|group| profiles.group_number(group)) {
+            Some(None) => return,
+            Some(number) => number,
+            None => None,
+        };
+        for leaf in product.table.leaves() {
+            for slot in leaf.slots() {
+                let found = product.table.found(leaf, slot);
+                if wanted.is_none_or(|wanted| wanted == found.group) {
+                    look(Member { leaf, key: slot.key, found, profiles });
+                }
+            }
+        }
+    }
+
+    fn resolved(&self, product: &str) -> Option<&Resolved> {
+        // By name, as the fleet's products are.
+        let at = self.products.binary_search_by(|one| one.few.product.id().as_str().cmp(product)).ok()?;
+        self.products.get(at)
+    }
+
+    /// Reads key and serial, and finds out where the device would stand. `None`: there is no product at all.
+    #[inline]
+    pub(super) fn locate(&self, place: Option<Place>, ask: &CheckIn<'_>) -> Option<Located<'_>> {
+        let known = place.and_then(|place| {
+            let product = self.products.get(place.product as usize)?;
+            Some((product, product.few.product.keys().get(place.key as usize)?))
+        });
+        // An unknown key searches somebody's devices all the same.
+        let product = known.map_or(self.products.first()?, |(product, _)| product);
+        let serial = product.few.product.read_serial(ask.serial);
+        let searched = match serial {
+            Ok(serial) => serial,
+            Err(_) => nobody(ask.serial),
+        };
+        let key = known.map(|(product, key)| KeyFacts { product: &product.few.product, key, serial });
+        let sought = product.table.secret().seek(searched.as_bytes());
+        let (packed, hash) = (sought.packed, sought.hash);
+        Some(Located { product, key, searched, packed, hash })
+    }
+
+    /// The trip to RAM.
+    #[inline]
+    pub(super) fn find<'s>(&self, located: &Located<'s>) -> Option<Found<'s>> {
+        located.product.table.look_up(&located.sought())
+    }
+
+    /// The facts of a check-in that was located and looked for.
+    #[inline]
+    pub(super) fn facts<'s>(&'s self, located: Option<&Located<'s>>, found: Option<Found<'s>>) -> Facts<'s> {
+        let mut facts = Facts { revision: self.fleet.revision(), key: None, device: None, group: None };
+        let Some(Located { product, key: Some(key), .. }) = located else { return facts };
+        facts.key = Some(*key);
+        let Some(found) = found.filter(|_| key.serial.is_ok()) else { return facts };
+        let rare = found.rare();
+        let pin = rare.and_then(|rare| rare.pin.as_ref());
+        facts.device = Some(DeviceFacts {
+            state: found.state,
+            entered_at: found.entered_at,
+            pin,
+            cap: rare.and_then(|rare| rare.cap.as_ref()),
+            standing: Standing::default(),
+            lease: None,
+        });
+        facts.group = product.group_facts(found.group, pin);
+        facts
+    }
+}
+
+/// What is searched for in the place of a serial that cannot be.
+fn nobody(serial: &[u8]) -> CanonicalSerial {
+    let opaque = SerialScheme::Opaque.read(serial);
+    opaque.unwrap_or_else(|_: SerialFault| CanonicalSerial::of_canonical("nobody"))
+}
+
+impl Resolved {
+    fn of(few: &Arc<Few>, table: &Table, before: Option<&Self>) -> Self {
+        let ids = table.profiles().groups();
+        let groups = match before {
+            Some(before) if Arc::ptr_eq(&before.few, few) && before.groups.len() == ids.len() => before.groups.clone(),
+            _ => {
+                // What stood in the catalogue for a group stands there still, unless one of the two changed.
+                let same = before.filter(|before| {
+                    Arc::ptr_eq(&before.few.catalogue, &few.catalogue) && Arc::ptr_eq(&before.few.product, &few.product)
+                });
+                let resolved = |(number, id): (usize, &GroupId)| {
+                    let group = few.groups.get(id)?;
+                    let known = same.and_then(|same| same.groups.get(number)?.as_ref());
+                    let known = known.filter(|known| Arc::ptr_eq(&known.group, group));
+                    Some(known.cloned().unwrap_or_else(|| ResolvedGroup::of(few, group)))
+                };
+                ids.iter().enumerate().map(resolved).collect()
+            }
+        };
+        Self { few: few.clone(), table: table.clone(), groups }
+    }
+
+    #[inline]
+    fn group_facts<'s>(&'s self, number: u32, pin: Option<&Version>) -> Option<GroupFacts<'s>> {
+        let found = self.groups.get(number as usize)?.as_ref()?;
+        let few = &*self.few;
+        Some(GroupFacts {
+            group: &found.group,
+            catalogue: &few.catalogue,
+            baseline: found.baseline.as_deref(),
+            target: found.target.as_deref(),
+            pinned: pin.and_then(|pin| few.catalogue.find(pin, few.product.versions())),
+            downloads_now: 0,
+            slots_taken: 0,
+        })
+    }
+}
+
+impl ResolvedGroup {
+    fn of(few: &Few, group: &Arc<Group>) -> Self {
+        let rules = few.product.versions();
+        let find = |version: Option<&Version>| few.catalogue.shared(version?.reading(), rules).cloned();
+        let (baseline, target) = GroupFacts::names(group);
+        Self { group: group.clone(), baseline: find(baseline), target: find(target) }
+    }
+}
+
+fn keys(products: &[Resolved]) -> Keys {
+    let of = |(at, product): (usize, &Resolved)| {
+        let place = move |key| Place { product: at as u32, key };
+        let keys = product.few.product.keys().to_vec();
+        keys.into_iter().zip(0..).map(move |(key, number)| (key.hash, place(number)))
+    };
+    products.iter().enumerate().flat_map(of).collect()
+}
+
+/// A device as a scan comes by it: borrowed from the revision.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'s> {
+    leaf: &'s leaf::Leaf,
+    key: u64,
+    found: Found<'s>,
+    profiles: &'s Profiles,
+}
+
+impl<'s> Member<'s> {
+    /// Its canonical serial.
+    pub fn serial(&self) -> CanonicalSerial {
+        let mut buffer = [0; 15];
+        let serial = slot::unpack(self.key, &mut buffer).or_else(|| self.leaf.text(self.key)).unwrap_or_default();
+        CanonicalSerial::of_canonical(std::str::from_utf8(serial).unwrap_or_default())
+    }
+
+    /// Where it stands with the operator.
+    pub fn state(&self) -> DeviceState {
+        self.found.state
+    }
+
+    /// Its group, which may not exist; `None` cannot be.
+    pub fn group(&self) -> Option<&'s GroupId> {
+        self.profiles.groups().get(self.found.group as usize)
+    }
+
+    /// When it entered its group for the first time.
+    pub fn entered_at(&self) -> Timestamp {
+        self.found.entered_at
+    }
+
+    /// The version that it reported last, as far as known.
+    pub fn version(&self) -> Option<&'s str> {
+        self.found.version()
+    }
+
+    /// Its hardware, as far as known.
+    pub fn hardware(&self) -> Option<&'s str> {
+        self.found.hardware()
+    }
+
+    /// The version that it is pinned to.
+    pub fn pin(&self) -> Option<&'s Version> {
+        self.found.rare().and_then(|rare| rare.pin.as_ref())
+    }
+
+    /// The highest version that it is given.
+    pub fn cap(&self) -> Option<&'s Version> {
+        self.found.rare().and_then(|rare| rare.cap.as_ref())
+    }
+}
+
+/// How many devices of a product are in a group and a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceCount {
+    /// The product.
+    pub product: ProductId,
+    /// The group, which may not exist in the product.
+    pub group: GroupId,
+    /// The state.
+    pub state: DeviceState,
+    /// How many.
+    pub devices: u64,
+}
+
+/// What an index takes, in bytes by part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IndexBytes {
+    /// 16 for each device, and what of its lines is free.
+    pub slots: usize,
+    /// Serials longer than 15 hex digits, pins, caps, groups that a device was in before.
+    pub beside: usize,
+    /// Where the leaves are.
+    pub directory: usize,
+    /// Names of groups, last known versions and hardware, each once.
+    pub profiles: usize,
+}
+
+impl IndexBytes {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.slots + self.beside + self.directory + self.profiles
+    }
+}

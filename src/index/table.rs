@@ -1,0 +1,408 @@
+//! The devices of one product: leaves, addressed by the lowest bits of a secret hash, splitting one at a time.
+//!
+//! ```text
+//!   root ──▶ chunk of 256 leaves ──▶ leaf ──▶ two lines                              look-up: the root and the chunks stay in the cache,
+//!   100 devices: 1 leaf      10 million: 52,000 leaves in 204 chunks                  the lines are the trip to RAM
+//! ```
+//!
+//! It grows by linear hashing: with every 192 devices one more leaf is made by splitting the one whose turn it is. No table is ever copied to grow, nothing
+//! doubles, and a leaf holds 96 to 384 devices whatever the size. A change copies one leaf, its chunk and the root, and shares everything else with the
+//! revision before.
+//!
+//! Serials that were chosen to collide would crowd a leaf: then the table is built again under a new secret.
+
+use super::hash::Secret;
+use super::leaf::{Apart, Crowded, Leaf, Resident, Sought};
+use super::profiles::{Profile, Profiles};
+use super::slot::{self, Meta, PROFILE_APART, Slot};
+use crate::fleet::devices::Devices;
+use crate::fleet::{Device, DeviceState, GroupId, Rare};
+use crate::time::Timestamp;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+const CHUNK_LEAVES: usize = 256;
+/// With more devices than this for each leaf, one is split.
+const LEAF_DEVICES: usize = 192;
+/// With fewer, two are joined.
+const LEAF_DEVICES_MIN: usize = 64;
+/// No leaf of random hashes has as many: it holds 384 at most on average, and 64 standard deviations more are not chance.
+const LEAF_DEVICES_MAX: usize = 1_600;
+
+type Chunk = [Leaf; CHUNK_LEAVES];
+
+/// The devices of one product, compact. Clones share what neither changes.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    secret: Secret,
+    root: Arc<[Arc<Chunk>]>,
+    leaves: usize,
+    len: usize,
+    profiles: Arc<Profiles>,
+}
+
+/// A device as a look-up finds it: nothing is copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'t> {
+    pub(super) state: DeviceState,
+    pub(super) entered_at: Timestamp,
+    /// The number of its group.
+    pub(super) group: u32,
+    profile: Option<&'t Profile>,
+    apart: Option<&'t Apart>,
+}
+
+impl<'t> Found<'t> {
+    /// Its pin, its cap and the like.
+    pub(super) fn rare(&self) -> Option<&'t Rare> {
+        self.apart.and_then(|apart| apart.rare.as_deref())
+    }
+
+    pub(super) fn version(&self) -> Option<&'t str> {
+        self.profile.and_then(|profile| profile.version.as_deref())
+    }
+
+    pub(super) fn hardware(&self) -> Option<&'t str> {
+        self.profile.and_then(|profile| profile.hardware.as_deref())
+    }
+}
+
+/// What a table takes, by its own account.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TableBytes {
+    pub(super) slots: usize,
+    pub(super) beside: usize,
+    pub(super) directory: usize,
+    pub(super) profiles: usize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::empty(Secret::random(), 1, Arc::default())
+    }
+}
+
+impl Table {
+    fn empty(secret: Secret, leaves: usize, profiles: Arc<Profiles>) -> Self {
+        let chunk = || Arc::new([const { None::<Leaf> }; CHUNK_LEAVES].map(Option::unwrap_or_default));
+        let root = std::iter::repeat_with(chunk).take(leaves.div_ceil(CHUNK_LEAVES)).collect();
+        Self { secret, root, leaves, len: 0, profiles }
+    }
+
+    /// A table of leaves that were built apart, in order.
+    pub(super) fn of_leaves(secret: Secret, leaves: Vec<Leaf>, len: usize, profiles: Arc<Profiles>) -> Self {
+        let mut table = Self::empty(secret, leaves.len(), profiles);
+        for (at, leaf) in leaves.into_iter().enumerate() {
+            *table.leaf_mut(at) = leaf;
+        }
+        Self { len, ..table }
+    }
+
+    pub(super) fn secret(&self) -> Secret {
+        self.secret
+    }
+
+    pub(super) fn profiles(&self) -> &Arc<Profiles> {
+        &self.profiles
+    }
+
+    /// Which of so many leaves is that of a hash.
+    pub(super) fn address(hash: u64, leaves: usize) -> usize {
+        let mask = leaves.next_power_of_two() - 1;
+        let at = hash as usize & mask;
+        if at < leaves { at } else { at & (mask >> 1) }
+    }
+
+    /// How many leaves so many devices have.
+    pub(super) fn leaves_for(devices: usize) -> usize {
+        devices.div_ceil(LEAF_DEVICES).max(1)
+    }
+
+    fn leaf(&self, at: usize) -> Option<&Leaf> {
+        self.root.get(at / CHUNK_LEAVES).map(|chunk| &chunk[at % CHUNK_LEAVES])
+    }
+
+    fn leaf_mut(&mut self, at: usize) -> &mut Leaf {
+        // Whoever asks made the chunk before.
+        &mut Arc::make_mut(&mut Arc::make_mut(&mut self.root)[at / CHUNK_LEAVES])[at % CHUNK_LEAVES]
+    }
+
+    pub(super) fn leaf_of(&self, sought: &Sought<'_>) -> Option<&Leaf> {
+        self.leaf(Self::address(sought.hash, self.leaves))
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &Leaf> {
+        self.root.iter().flat_map(|chunk| chunk.iter()).take(self.leaves)
+    }
+
+    /// The device of a canonical serial: one leaf, two lines.
+    #[inline]
+    pub(super) fn look_up(&self, sought: &Sought<'_>) -> Option<Found<'_>> {
+        let leaf = self.leaf_of(sought)?;
+        Some(self.found(leaf, leaf.slot(leaf.find(sought)?)))
+    }
+
+    pub(super) fn found<'t>(&'t self, leaf: &'t Leaf, slot: Slot) -> Found<'t> {
+        let meta = Meta::unpack(slot.meta);
+        let apart = if meta.apart { leaf.apart(slot.key) } else { None };
+        let profile = match meta.profile {
+            PROFILE_APART => apart.and_then(|apart| apart.profile.as_ref()),
+            number => self.profiles.get(number),
+        };
+        let entered_at = meta.entered_at.or(apart.and_then(|apart| apart.entered_at)).unwrap_or_default();
+        let group = profile.map_or(u32::MAX, |profile| profile.group);
+        Found { state: meta.state, entered_at, group, profile, apart }
+    }
+
+    fn device(&self, leaf: &Leaf, slot: Slot) -> Option<Device> {
+        let found = self.found(leaf, slot);
+        let mut buffer = [0; 15];
+        let serial = slot::unpack(slot.key, &mut buffer).or_else(|| leaf.text(slot.key))?;
+        let mut device = Device {
+            serial: std::str::from_utf8(serial).ok()?.into(),
+            state: found.state,
+            group: self.profiles.groups().get(found.group as usize)?.clone(),
+            entered_at: found.entered_at,
+            version: found.version().map(Into::into),
+            rare: found.rare().cloned().map(Box::new),
+        };
+        if let Some(hardware) = found.hardware() {
+            device.change_rare(|rare| rare.hardware = Some(hardware.into()));
+        }
+        Some(device)
+    }
+
+    /// A device as it stands in a leaf.
+    fn resident(&mut self, sought: &Sought<'_>, device: Device) -> Resident {
+        let Device { state, group, entered_at, version, rare, .. } = device;
+        let hardware = rare.as_ref().and_then(|rare| rare.hardware.as_deref());
+        let (number, profile) = self.profile(&group, version.as_deref(), hardware);
+        let (meta, apart) = slot_of(state, entered_at, number, profile, rare);
+        let text = sought.packed.is_none().then(|| sought.serial.into());
+        Resident { slot: Slot { key: sought.packed.unwrap_or(0), meta }, text, apart }
+    }
+
+    /// The number of a profile, which is made if need be; the profile itself where it has none.
+    fn profile(&mut self, group: &GroupId, version: Option<&str>, hardware: Option<&str>) -> (u16, Option<Profile>) {
+        let group = match self.profiles.group_number(group.as_str()) {
+            Some(number) => number,
+            None => Arc::make_mut(&mut self.profiles).add_group(group),
+        };
+        let profile = Profile { group, version: version.map(Into::into), hardware: hardware.map(Into::into) };
+        let number = match self.profiles.number(&profile) {
+            Some(number) => number,
+            None => Arc::make_mut(&mut self.profiles).add(profile.clone()),
+        };
+        (number, (number == PROFILE_APART).then_some(profile))
+    }
+
+    /// Puts a device that does not stand here, where `sought` says.
+    fn add(&mut self, sought: &Sought<'_>, device: Device) {
+        let resident = self.resident(sought, device);
+        self.len += 1;
+        let (secret, at) = (self.secret, Self::address(sought.hash, self.leaves));
+        if let Err(crowded) = self.leaf_mut(at).add(resident, secret) {
+            self.rebuild(crowded);
+        } else if self.len > self.leaves * LEAF_DEVICES {
+            self.split();
+        }
+    }
+
+    /// Splits the leaf whose turn it is.
+    fn split(&mut self) {
+        let new = self.leaves;
+        let buddy = new - (1 << new.ilog2());
+        if new.is_multiple_of(CHUNK_LEAVES) {
+            let more = Self::empty(self.secret, CHUNK_LEAVES, Arc::default()).root;
+            self.root = self.root.iter().chain(more.iter()).cloned().collect();
+        }
+        self.leaves += 1;
+        let secret = self.secret;
+        let old = std::mem::take(self.leaf_mut(buddy));
+        let (left, right): (Vec<_>, Vec<_>) =
+            old.residents().partition(|resident| Self::address(resident.hash(secret), self.leaves) == buddy);
+        let crowd = left.len().max(right.len()) > LEAF_DEVICES_MAX;
+        match (Leaf::of(left, secret), Leaf::of(right, secret)) {
+            (Ok(left), Ok(right)) if !crowd => {
+                *self.leaf_mut(buddy) = left;
+                *self.leaf_mut(new) = right;
+            }
+            _ => self.rebuild(Crowded(old.residents().collect())),
+        }
+    }
+
+    /// Joins the last leaf to the one that it was split from.
+    fn join(&mut self) {
+        let last = self.leaves - 1;
+        let buddy = last - (1 << last.ilog2());
+        let secret = self.secret;
+        let both: Vec<Resident> =
+            [buddy, last].into_iter().filter_map(|at| self.leaf(at)).flat_map(Leaf::residents).collect();
+        // What stood in two leaves goes into one of as many lines.
+        let Ok(joined) = Leaf::of(both, secret) else { return };
+        *self.leaf_mut(buddy) = joined;
+        *self.leaf_mut(last) = Leaf::default();
+        self.leaves = last;
+        if last.is_multiple_of(CHUNK_LEAVES) {
+            self.root = self.root[..last / CHUNK_LEAVES].into();
+        }
+    }
+
+    /// Builds the table again under a new secret. `O(devices)`: it happens when serials were chosen to collide, and they cannot be for the new one.
+    fn rebuild(&mut self, Crowded(mut residents): Crowded) {
+        residents.extend(self.leaves().flat_map(Leaf::residents));
+        let leaves = Self::leaves_for(residents.len());
+        loop {
+            let secret = Secret::random();
+            let mut shares: Vec<Vec<Resident>> = std::iter::repeat_with(Vec::new).take(leaves).collect();
+            for resident in &residents {
+                shares[Self::address(resident.hash(secret), leaves)].push(resident.clone());
+            }
+            let built: Result<Vec<Leaf>, Crowded> = shares.into_iter().map(|share| Leaf::of(share, secret)).collect();
+            if let Ok(built) = built {
+                *self = Self::of_leaves(secret, built, residents.len(), self.profiles.clone());
+                return;
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> TableBytes {
+        let mut bytes = TableBytes {
+            directory: self.root.len() * (size_of::<Chunk>() + size_of::<Arc<Chunk>>() + 16),
+            profiles: self.profiles.bytes(),
+            ..TableBytes::default()
+        };
+        for leaf in self.leaves() {
+            let leaf = leaf.bytes();
+            bytes.slots += leaf.slots;
+            bytes.beside += leaf.beside;
+        }
+        bytes
+    }
+}
+
+/// What a slot says of a device, and what does not fit into it.
+pub(super) fn slot_of(
+    state: DeviceState,
+    entered_at: Timestamp,
+    number: u16,
+    profile: Option<Profile>,
+    rare: Option<Box<Rare>>,
+) -> (u64, Option<Box<Apart>>) {
+    // The hardware stands in the profile.
+    let rare = rare.and_then(|mut rare| {
+        rare.hardware = None;
+        (*rare != Rare::default()).then_some(rare)
+    });
+    let fits = Meta::fits(entered_at);
+    let apart = Apart { entered_at: (!fits).then_some(entered_at), profile, rare };
+    let apart = (apart != Apart::default()).then(|| Box::new(apart));
+    let meta = Meta { state, profile: number, entered_at: fits.then_some(entered_at), apart: apart.is_some() };
+    (meta.pack(), apart)
+}
+
+impl Devices for Table {
+    fn find(&self, serial: &str) -> Option<Cow<'_, Device>> {
+        let sought = self.secret.seek(serial.as_bytes());
+        let leaf = self.leaf_of(&sought)?;
+        self.device(leaf, leaf.slot(leaf.find(&sought)?)).map(Cow::Owned)
+    }
+
+    fn put(&mut self, serial: &str, device: Option<Device>) -> Option<Device> {
+        let secret = self.secret;
+        let sought = secret.seek(serial.as_bytes());
+        let at = Self::address(sought.hash, self.leaves);
+        let leaf = self.leaf(at)?;
+        let stands = leaf.find(&sought);
+        let before = stands.and_then(|stands| self.device(leaf, leaf.slot(stands)));
+        match (stands, device) {
+            (None, None) => {}
+            (None, Some(device)) => self.add(&sought, device),
+            (Some(stands), Some(device)) => {
+                let Resident { slot, apart, .. } = self.resident(&sought, device);
+                self.leaf_mut(at).write(stands, slot.meta, apart);
+            }
+            (Some(stands), None) => {
+                self.len -= 1;
+                if let Err(crowded) = self.leaf_mut(at).remove(stands, secret) {
+                    self.rebuild(crowded);
+                } else if self.leaves > 1 && self.len < (self.leaves - 1) * LEAF_DEVICES_MIN {
+                    self.join();
+                }
+            }
+        }
+        before
+    }
+
+    fn count(&self) -> usize {
+        self.len
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&Device)) {
+        for leaf in self.leaves() {
+            leaf.slots().filter_map(|slot| self.device(leaf, slot)).for_each(|device| visit(&device));
+        }
+    }
+
+    fn each_pinned(&self, visit: &mut dyn FnMut(&Device)) {
+        for leaf in self.leaves() {
+            let devices = leaf.slots_apart().filter_map(|slot| self.device(leaf, slot));
+            devices.filter(|device| device.pin().is_some()).for_each(|device| visit(&device));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(serial: &str) -> Device {
+        Device {
+            serial: serial.into(),
+            state: DeviceState::Verified,
+            group: GroupId::new("stable").unwrap(),
+            entered_at: Timestamp::default(),
+            version: None,
+            rare: None,
+        }
+    }
+
+    fn put(table: &mut Table, serial: &str) {
+        assert_eq!(table.put(serial, Some(device(serial))), None);
+    }
+
+    #[test]
+    fn the_leaves_grow_one_by_one_and_shrink_again() {
+        let mut table = Table::default();
+        let serials: Vec<String> = (0..120_000).map(|number| format!("{number:012x}")).collect();
+        for (index, serial) in serials.iter().enumerate() {
+            put(&mut table, serial);
+            assert!(table.len == index + 1 && table.len <= table.leaves * LEAF_DEVICES);
+        }
+        assert!(table.leaves > CHUNK_LEAVES, "several chunks");
+        let most = table.leaves().map(|leaf| leaf.slots().count()).max().unwrap();
+        assert!(most < 600, "{most} in one leaf");
+        assert_eq!(table.leaves().map(|leaf| leaf.slots().count()).sum::<usize>(), serials.len());
+        assert!(serials.iter().all(|serial| table.find(serial).is_some()) && table.find("1e240").is_none());
+        let before = table.clone();
+        for serial in &serials {
+            assert!(table.put(serial, None).is_some_and(|gone| gone.serial() == serial));
+        }
+        assert_eq!((table.len, table.leaves, table.root.len()), (0, 1, 1));
+        assert!(serials.iter().all(|serial| before.find(serial).is_some()), "an older revision is as it was");
+    }
+
+    #[test]
+    fn a_table_whose_serials_collide_takes_a_new_secret() {
+        let mut table = Table::empty(Secret::broken(), 1, Arc::default());
+        let serials: Vec<String> =
+            (0..2_000).map(|n| if n % 3 == 0 { format!("SN-{n}") } else { format!("{n:06x}") }).collect();
+        for serial in &serials {
+            put(&mut table, serial);
+        }
+        assert_ne!(table.secret, Secret::broken());
+        assert_eq!(table.len, serials.len());
+        assert!(serials.iter().all(|serial| table.find(serial).is_some_and(|found| found.serial() == serial)));
+        assert!(table.leaves().all(|leaf| leaf.slots().count() < 600));
+    }
+}
