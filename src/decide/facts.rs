@@ -31,7 +31,7 @@ pub struct KeyFacts<'a> {
     pub key: &'a ApiKey,
     /// The serial of the check-in as the product reads it (question 2), by [`Product::read_serial`]. The store needs it for its look-up, so it is read
     /// once.
-    pub serial: Result<CanonicalSerial, SerialFault>,
+    pub serial: Result<&'a CanonicalSerial, SerialFault>,
 }
 
 /// The device of the check-in: that of the product and the serial of [`KeyFacts`].

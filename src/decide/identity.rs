@@ -9,15 +9,15 @@ use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Reason};
 
 #[inline(always)]
-pub(super) fn of<'a, 'r, T: Trace>(
-    facts: &'r Facts<'a>,
+pub(super) fn of<'a, T: Trace>(
+    facts: &Facts<'a>,
     ask: &CheckIn<'_>,
     now: Timestamp,
     trace: &mut T,
-) -> Result<Who<'a, 'r>, Decision<'a>> {
+) -> Result<Who<'a>, Decision<'a>> {
     let stop = |reason| Err(answer(facts.revision, reason));
 
-    let Some(found) = &facts.key else {
+    let Some(found) = facts.key else {
         note!(trace, Key => Reason::KeyUnknown);
         return stop(Reason::KeyUnknown);
     };
@@ -37,7 +37,7 @@ pub(super) fn of<'a, 'r, T: Trace>(
         return stop(reason);
     }
 
-    let serial = found.serial.as_ref().map_err(|fault| match fault {
+    let serial = found.serial.map_err(|fault| match fault {
         SerialFault::Malformed => Reason::SerialMalformed,
         SerialFault::Placeholder => Reason::SerialPlaceholder,
     });

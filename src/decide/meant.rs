@@ -33,7 +33,7 @@ pub(super) enum Way<'a> {
 #[inline(always)]
 pub(super) fn group<'a, 'r, T: Trace>(
     facts: &Facts<'a>,
-    who: Who<'a, 'r>,
+    who: Who<'a>,
     ask: &CheckIn<'r>,
     trace: &mut T,
 ) -> Result<At<'a, 'r>, Decision<'a>> {
@@ -41,7 +41,9 @@ pub(super) fn group<'a, 'r, T: Trace>(
         Some(found) => {
             note!(trace, Group => None, "group": found.group.id());
             let Who { revision, product, serial, device } = who;
-            let reported = product.versions().read(ask.version);
+            // What the device should run is mostly what it runs: that was read when it was loaded.
+            let likely = found.target.into_iter().chain(found.baseline).map(|firmware| &firmware.version);
+            let reported = product.versions().read_likely(ask.version, likely);
             Ok(At { revision, product, serial, device, facts: found, reported })
         }
         None => {

@@ -74,10 +74,10 @@ pub fn identify<'a, T: Trace>(
 
 /// Who asks: what questions 1 to 4 established.
 #[derive(Clone, Copy)]
-struct Who<'a, 'r> {
+struct Who<'a> {
     revision: Revision,
     product: &'a Product,
-    serial: &'r CanonicalSerial,
+    serial: &'a CanonicalSerial,
     device: DeviceFacts<'a>,
 }
 
@@ -86,7 +86,7 @@ struct Who<'a, 'r> {
 struct At<'a, 'r> {
     revision: Revision,
     product: &'a Product,
-    serial: &'r CanonicalSerial,
+    serial: &'a CanonicalSerial,
     device: DeviceFacts<'a>,
     facts: GroupFacts<'a>,
     /// The version that the device reports, read once.

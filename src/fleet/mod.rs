@@ -51,6 +51,7 @@ pub use rollout::{
     Admission, Gate, LISTED_MAX, Late, Opened, Progress, Rollout, RolloutSpec, RolloutState, SHARE_BPS_MAX, Target,
     TargetSpec, WAVES_MAX, WHY_BYTES_MAX, Wave, WaveSize,
 };
+pub(crate) use serial::lower_hex;
 pub use serial::{CanonicalSerial, SERIAL_BYTES_MAX, SerialFault, SerialScheme};
 pub use version::{
     BuildMetadata, EmptyVersion, Reading, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version,

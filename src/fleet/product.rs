@@ -250,9 +250,16 @@ impl Product {
     /// # Errors
     /// As [`SerialScheme::read`], and for the placeholders that the product lists.
     pub fn read_serial(&self, bytes: &[u8]) -> Result<CanonicalSerial, SerialFault> {
-        let serial = self.serial_scheme.read(bytes)?;
-        let listed = self.placeholders.binary_search(&serial).is_ok();
-        if listed { Err(SerialFault::Placeholder) } else { Ok(serial) }
+        let mut serial = CanonicalSerial::EMPTY;
+        self.read_serial_into(bytes, &mut serial).map(|()| serial)
+    }
+
+    /// The same, put where it is to stand: a serial is large to be moved about.
+    #[inline]
+    pub(crate) fn read_serial_into(&self, bytes: &[u8], serial: &mut CanonicalSerial) -> Result<(), SerialFault> {
+        self.serial_scheme.read_into(bytes, serial)?;
+        let listed = !self.placeholders.is_empty() && self.placeholders.binary_search(serial).is_ok();
+        if listed { Err(SerialFault::Placeholder) } else { Ok(()) }
     }
 
     /// The specification that builds this value again.

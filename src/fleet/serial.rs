@@ -46,7 +46,7 @@ pub struct CanonicalSerial {
 }
 
 impl CanonicalSerial {
-    const EMPTY: Self = Self { bytes: [0; SERIAL_BYTES_MAX], len: 0 };
+    pub(crate) const EMPTY: Self = Self { bytes: [0; SERIAL_BYTES_MAX], len: 0 };
 
     /// The canonical text.
     pub fn as_str(&self) -> &str {
@@ -54,28 +54,39 @@ impl CanonicalSerial {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
+    /// Its first sixteen bytes in two words, zeros after its end, and its length.
+    #[inline]
+    pub(crate) fn words(&self) -> ([u64; 2], usize) {
+        let word =
+            |at: usize| self.bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_le_bytes(*word));
+        ([word(0), word(8)], usize::from(self.len))
+    }
+
     /// The canonical text as bytes.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
     /// A serial that is canonical already, as that of a device is. What is too long, which none is, names nobody.
     pub(crate) fn of_canonical(serial: &str) -> Self {
-        Self::take(serial.as_bytes()).unwrap_or(Self::EMPTY)
+        let mut canonical = Self::EMPTY;
+        canonical.take(serial.as_bytes());
+        canonical
     }
 
-    /// Takes in bytes that a scheme accepted; none, where they are too many.
-    fn take(bytes: &[u8]) -> Option<Self> {
-        let mut serial = Self::EMPTY;
-        serial.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        serial.len = bytes.len() as u8;
-        Some(serial)
+    /// Takes in bytes, if they are not too many.
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.bytes.get_mut(..bytes.len()) else { return false };
+        room.copy_from_slice(bytes);
+        self.len = bytes.len() as u8;
+        true
     }
 
-    fn lower(mut self) -> Self {
+    fn lower(&mut self) -> bool {
         // What follows `len` is zero, and stays so.
         self.bytes[..usize::from(self.len)].make_ascii_lowercase();
-        self
+        true
     }
 
     /// Empty, all `0` or all `F` in either case.
@@ -118,56 +129,86 @@ impl SerialScheme {
     /// [`SerialFault::Malformed`]: another spelling, a control byte, invalid UTF-8, or more than 64 bytes.
     /// [`SerialFault::Placeholder`]: empty, all `0` or all `F`. What a product lists besides is asked of the product.
     pub fn read(self, bytes: &[u8]) -> Result<CanonicalSerial, SerialFault> {
+        let mut serial = CanonicalSerial::EMPTY;
+        self.read_into(bytes, &mut serial).map(|()| serial)
+    }
+
+    /// The same, put where it is to stand; what stands there after a fault is of no account.
+    #[inline]
+    pub(crate) fn read_into(self, bytes: &[u8], serial: &mut CanonicalSerial) -> Result<(), SerialFault> {
         if bytes.is_empty() {
             return Err(SerialFault::Placeholder);
         }
-        let serial = match self {
-            Self::Opaque => opaque(bytes),
-            Self::OpaqueNocase => opaque(bytes).map(CanonicalSerial::lower),
-            Self::Mac => mac(bytes),
-            Self::Hex => digits(bytes, u8::is_ascii_hexdigit),
-            Self::Decimal => digits(bytes, u8::is_ascii_digit),
+        *serial = CanonicalSerial::EMPTY;
+        let well_formed = match self {
+            Self::Opaque => opaque(bytes, serial),
+            Self::OpaqueNocase => opaque(bytes, serial) && serial.lower(),
+            Self::Mac => mac(bytes, serial),
+            Self::Hex => digits(bytes, u8::is_ascii_hexdigit, serial),
+            Self::Decimal => digits(bytes, u8::is_ascii_digit, serial),
         };
-        let serial = serial.ok_or(SerialFault::Malformed)?;
-        if serial.is_placeholder() { Err(SerialFault::Placeholder) } else { Ok(serial) }
-    }
-}
-
-// Each copies first, which asks for the length: a megabyte must not be read to be refused.
-
-fn opaque(bytes: &[u8]) -> Option<CanonicalSerial> {
-    let serial = CanonicalSerial::take(bytes)?;
-    (!bytes.iter().any(u8::is_ascii_control) && std::str::from_utf8(bytes).is_ok()).then_some(serial)
-}
-
-fn digits(bytes: &[u8], is_digit: impl Fn(&u8) -> bool) -> Option<CanonicalSerial> {
-    let serial = CanonicalSerial::take(bytes)?;
-    bytes.iter().all(is_digit).then(|| serial.lower())
-}
-
-fn mac(bytes: &[u8]) -> Option<CanonicalSerial> {
-    let mut digits = [0; 12];
-    match bytes.len() {
-        12 => digits.copy_from_slice(bytes),
-        14 => unjoin(bytes, 4, b'.', &mut digits)?,
-        17 if matches!(bytes[2], b':' | b'-') => unjoin(bytes, 2, bytes[2], &mut digits)?,
-        _ => return None,
-    }
-    // Without an early end, so that twelve digits are read at once.
-    let all_hex = digits.iter().fold(true, |all, byte| all & byte.is_ascii_hexdigit());
-    digits.make_ascii_lowercase();
-    all_hex.then(|| CanonicalSerial::take(&digits))?
-}
-
-/// Takes runs of digits out from between their joints.
-fn unjoin(bytes: &[u8], run: usize, joint: u8, digits: &mut [u8; 12]) -> Option<()> {
-    for (part, out) in bytes.chunks(run + 1).zip(digits.chunks_exact_mut(run)) {
-        out.copy_from_slice(part.get(..run)?);
-        if part.get(run).is_some_and(|byte| *byte != joint) {
-            return None;
+        if !well_formed {
+            Err(SerialFault::Malformed)
+        } else if serial.is_placeholder() {
+            Err(SerialFault::Placeholder)
+        } else {
+            Ok(())
         }
     }
-    Some(())
+}
+
+// Each says whether the bytes are well formed, and leaves their canonical form. Each copies first, which asks for the length: a megabyte must not be read
+// to be refused.
+
+fn opaque(bytes: &[u8], serial: &mut CanonicalSerial) -> bool {
+    serial.take(bytes) && !bytes.iter().any(u8::is_ascii_control) && std::str::from_utf8(bytes).is_ok()
+}
+
+fn digits(bytes: &[u8], is_digit: impl Fn(&u8) -> bool, serial: &mut CanonicalSerial) -> bool {
+    serial.take(bytes) && bytes.iter().all(is_digit) && serial.lower()
+}
+
+/// Twelve digits, taken into registers from wherever they stand between joints: this is what most devices send, and the check-in waits for it.
+fn mac(bytes: &[u8], serial: &mut CanonicalSerial) -> bool {
+    let digits = match bytes {
+        [a, b, c, d, e, f, g, h, i, j, k, l] => [*a, *b, *c, *d, *e, *f, *g, *h, *i, *j, *k, *l],
+        [a, b, c, d, p, e, f, g, h, q, i, j, k, l] if [*p, *q] == *b".." => {
+            [*a, *b, *c, *d, *e, *f, *g, *h, *i, *j, *k, *l]
+        }
+        [a, b, p, c, d, q, e, f, r, g, h, s, i, j, t, k, l]
+            if matches!(p, b':' | b'-') && [*q, *r, *s, *t] == [*p; 4] =>
+        {
+            [*a, *b, *c, *d, *e, *f, *g, *h, *i, *j, *k, *l]
+        }
+        _ => return false,
+    };
+    let [a, b, c, d, e, f, g, h, rest @ ..] = digits;
+    let [i, j, k, l] = rest;
+    let first = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    let last = u64::from_le_bytes([i, j, k, l, b'0', b'0', b'0', b'0']);
+    let (first, last) = (lower_hex(first), lower_hex(last));
+    let (Some(first), Some(last)) = (first, last) else { return false };
+    serial.bytes[..8].copy_from_slice(&first.to_le_bytes());
+    // Zeros follow, as they stand there already: whoever reads eight bytes finds them written at once.
+    serial.bytes[8..16].copy_from_slice(&(last & 0xFFFF_FFFF).to_le_bytes());
+    serial.len = 12;
+    true
+}
+
+/// Eight hex digits at once, lower case; none where one of the bytes is no hex digit.
+#[inline]
+pub(crate) fn lower_hex(digits: u64) -> Option<u64> {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let each = |byte: u8| u64::from_le_bytes([byte; 8]);
+    // Where all bytes are below 0x80, no sum carries into its neighbour.
+    let within = |bytes: u64, low: u8, high: u8| (bytes + each(0x80 - low)) & !(bytes + each(0x7F - high));
+    if digits & HIGH != 0 {
+        return None;
+    }
+    // The bit that tells `a` from `A` is set in every decimal digit.
+    let lower = digits | each(0x20);
+    let all = within(digits, b'0', b'9') | within(lower, b'a', b'f');
+    (all & HIGH == HIGH).then_some(lower)
 }
 
 #[cfg(test)]
@@ -179,6 +220,19 @@ mod tests {
         assert!(SerialScheme::Opaque.read(&[b'x'; 64]).is_ok());
         assert_eq!(SerialScheme::Opaque.read(&[b'x'; 65]), Err(SerialFault::Malformed));
         assert_eq!(SerialScheme::Decimal.read(&[b'1'; 1 << 20]), Err(SerialFault::Malformed));
+    }
+
+    #[test]
+    fn eight_hex_digits_at_once_are_eight_hex_digits() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                let mut digits = *b"0aF9Af00";
+                digits[at] = byte;
+                let lower =
+                    byte.is_ascii_hexdigit().then(|| u64::from_le_bytes(digits.map(|byte| byte.to_ascii_lowercase())));
+                assert_eq!(lower_hex(u64::from_le_bytes(digits)), lower, "{byte:#x} at {at}");
+            }
+        }
     }
 
     #[test]

@@ -250,6 +250,19 @@ impl VersionRules {
         }
     }
 
+    /// The same as [`read`](Self::read), sooner where the device reports, to the byte, a version that was read before.
+    #[inline]
+    pub(crate) fn read_likely<'r, 'a>(
+        &self,
+        bytes: &'r [u8],
+        mut likely: impl Iterator<Item = &'a Version>,
+    ) -> Reading<'r> {
+        match likely.find(|version| version.text.as_bytes() == bytes) {
+            Some(version) => Reading::Readable(bytes.get(usize::from(version.canonical_from)..).unwrap_or_default()),
+            None => self.read(bytes),
+        }
+    }
+
     /// Takes a version that an operator wrote.
     ///
     /// # Errors
@@ -284,7 +297,8 @@ impl VersionRules {
             (Reading::Unreadable(a), Reading::Unreadable(b)) => a.eq_ignore_ascii_case(b),
             // The same text is the same version in every scheme: the common case, and it costs no parsing.
             (Reading::Readable(a), Reading::Readable(b)) => {
-                a.eq_ignore_ascii_case(b)
+                a == b
+                    || a.eq_ignore_ascii_case(b)
                     || match self.spec.scheme {
                         VersionScheme::Exact => false,
                         VersionScheme::Dotted => grammar::dotted_order(a, b).is_eq(),

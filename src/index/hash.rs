@@ -2,6 +2,7 @@
 
 use super::leaf::Sought;
 use super::slot;
+use crate::fleet::CanonicalSerial;
 use std::hash::{BuildHasher, RandomState};
 
 /// The secret of a table's hash.
@@ -22,8 +23,9 @@ impl Secret {
     }
 
     #[inline]
-    pub(super) fn seek(self, serial: &[u8]) -> Sought<'_> {
+    pub(super) fn seek(self, serial: &CanonicalSerial) -> Sought<'_> {
         let packed = slot::pack(serial);
+        let serial = serial.as_bytes();
         let hash = packed.map_or_else(|| self.of_text(serial), |key| self.of_key(key));
         Sought { serial, packed, hash }
     }

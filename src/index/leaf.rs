@@ -1,4 +1,4 @@
-//! A leaf: some two hundred devices in lines of four slots, a line being what the processor fetches at once.
+//! A leaf: some thousand devices in lines of four slots, a line being what the processor fetches at once.
 //!
 //! ```text
 //!   hash ──▶ line a ┌ slot slot slot slot ┐        a device stands in one of its two lines: a look-up reads two lines, never more,
@@ -6,10 +6,10 @@
 //! ```
 //!
 //! Who finds both lines full moves somebody there into the other line that that one has (cuckoo hashing, buckets of four, two choices): leaves are filled to
-//! nine tenths and more. A leaf never changes under a reader: a change copies it, 3 KiB, unless nobody else holds it.
+//! nine tenths and more. A leaf never changes under a reader: a change copies it, 17 KiB, unless nobody else holds it.
 
 use super::hash::Secret;
-use super::profiles::Profile;
+use super::profiles::{Numbered, Profile};
 use super::slot::{self, Meta, Slot};
 use crate::fleet::Rare;
 use crate::time::Timestamp;
@@ -76,14 +76,14 @@ pub(super) struct Resident {
 pub(super) struct Crowded(pub(super) Vec<Resident>);
 
 impl Resident {
-    /// Gives it the number of its profile; the profile itself, where it has none.
-    pub(super) fn number(&mut self, number: u16, apart: Option<&Profile>) {
+    /// Gives it its profile.
+    pub(super) fn number(&mut self, profile: &Numbered) {
         let mut meta = Meta::unpack(self.slot.meta);
-        if let Some(profile) = apart {
+        if let Some(profile) = &profile.apart {
             self.apart.get_or_insert_default().profile = Some(profile.clone());
             meta.apart = true;
         }
-        self.slot.meta = Meta { profile: number, ..meta }.pack();
+        self.slot.meta = Meta { profile: profile.number, ..meta }.pack();
     }
 
     pub(super) fn hash(&self, secret: Secret) -> u64 {
@@ -98,9 +98,9 @@ impl Leaf {
     /// The two lines that a hash has among so many: never the same one twice, unless there is but one. The bits are others than those that chose the leaf.
     fn lines_of(&self, hash: u64) -> [usize; 2] {
         let len = self.lines.len() as u64;
-        let (high, middle) = (hash >> 32, hash >> 16 & 0xFFFF_FFFF);
-        let first = (high * len >> 32) as usize;
-        let other = (middle * len >> 32) as usize;
+        let (high, middle) = (hash >> 32, (hash >> 16) & 0xFFFF_FFFF);
+        let first = ((high * len) >> 32) as usize;
+        let other = ((middle * len) >> 32) as usize;
         let next = if first + 1 == self.lines.len() { 0 } else { first + 1 };
         [first, if other == first { next } else { other }]
     }
@@ -108,17 +108,34 @@ impl Leaf {
     /// Where a device stands: a line, and a slot in it.
     #[inline]
     pub(super) fn find(&self, sought: &Sought<'_>) -> Option<(usize, usize)> {
-        for at in self.lines_of(sought.hash) {
-            let line = self.lines.get(at)?;
-            let is_it = |slot: &Slot| match sought.packed {
-                Some(key) => slot.key == key,
-                None => slot::may_be_beside(slot.key, sought.hash) && self.text(slot.key) == Some(sought.serial),
-            };
-            if let Some(found) = line.0.iter().position(is_it) {
-                return Some((at, found));
+        let at = self.lines_of(sought.hash);
+        let [first, other] = at.map(|at| self.lines.get(at));
+        let lines = [first?, other?];
+        match sought.packed {
+            Some(key) => {
+                // All eight are compared, so that the trips to both lines are made at once: whether the first was in vain is not known before it comes back.
+                let mut found = None;
+                for (at, line) in at.into_iter().zip(lines) {
+                    for (slot, number) in line.0.iter().zip(0..) {
+                        found = if slot.key == key { Some((at, number)) } else { found };
+                    }
+                }
+                found
+            }
+            None => {
+                let is_it = |slot: &Slot| {
+                    slot::may_be_beside(slot.key, sought.hash) && self.text(slot.key) == Some(sought.serial)
+                };
+                at.into_iter().zip(lines).find_map(|(at, line)| Some((at, line.0.iter().position(is_it)?)))
             }
         }
-        None
+    }
+
+    /// Reads a word of both lines, so that they come near.
+    #[inline]
+    pub(super) fn touch(&self, hash: u64) -> u64 {
+        let [first, other] = self.lines_of(hash).map(|at| self.lines.get(at).map_or(0, |line| line.0[0].key));
+        first ^ other
     }
 
     pub(super) fn slot(&self, (line, at): (usize, usize)) -> Slot {
@@ -199,7 +216,7 @@ impl Leaf {
     /// Notes a serial, and gives the key that tells where.
     fn add_text(&mut self, text: &[u8], hash: u64) -> u64 {
         let beside = Arc::make_mut(self.beside.get_or_insert_default());
-        // A leaf has some hundreds of serials of at most 64 bytes: both fit.
+        // A leaf has some thousand serials of at most 64 bytes: both fit.
         let at = beside.text.len() as u32;
         beside.text.push(text.len() as u8);
         beside.text.extend_from_slice(text);
@@ -319,15 +336,16 @@ fn lines_for(slots: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::CanonicalSerial;
 
     fn resident(serial: &str) -> Resident {
-        let packed = slot::pack(serial.as_bytes());
+        let packed = slot::pack(&CanonicalSerial::of_canonical(serial));
         let text = packed.is_none().then(|| serial.as_bytes().into());
         Resident { slot: Slot { key: packed.unwrap_or(0), meta: serial.len() as u64 }, text, apart: None }
     }
 
     fn holds(leaf: &Leaf, serial: &str, secret: Secret) -> bool {
-        let at = leaf.find(&secret.seek(serial.as_bytes()));
+        let at = leaf.find(&secret.seek(&CanonicalSerial::of_canonical(serial)));
         at.is_some_and(|at| leaf.slot(at).meta == serial.len() as u64)
     }
 
@@ -344,7 +362,7 @@ mod tests {
         }
         assert!(leaf.lines.len() * LINE_SLOTS * 4 <= serials.len() * 5, "filled to four fifths: {}", leaf.lines.len());
         for (index, serial) in serials.iter().enumerate() {
-            let at = leaf.find(&secret.seek(serial.as_bytes())).unwrap();
+            let at = leaf.find(&secret.seek(&CanonicalSerial::of_canonical(serial))).unwrap();
             leaf.remove(at, secret).unwrap();
             assert!(!holds(&leaf, serial, secret));
             assert!(serials[index + 1..].iter().all(|serial| holds(&leaf, serial, secret)), "without {serial}");

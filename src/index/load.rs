@@ -6,18 +6,18 @@
 //!                                                                             ┘   └─▶ ...
 //! ```
 //!
-//! The rows of a share go to neighbouring leaves, so a thread builds its leaves from memory that it has near. A few rows for a large table are put one by one.
+//! The rows of a share go to neighbouring leaves, so a thread builds its leaves from memory that it has near.
 
 use super::hash::Secret;
 use super::leaf::{Crowded, Leaf, Resident};
-use super::profiles::{Profile, Profiles};
-use super::slot::{PROFILE_APART, Slot};
+use super::profiles::{Numbered, Profiles};
+use super::slot::Slot;
 use super::table::{Table, slot_of};
 use crate::fleet::devices::Devices;
 use crate::fleet::{CanonicalSerial, Device, DeviceState, GroupId, Rare};
 use crate::time::Timestamp;
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// A share of the leaves is one thread's at a time.
 const SHARES: usize = 64;
@@ -48,20 +48,42 @@ impl<'s> Row<'s> {
     }
 }
 
-/// A row on its way into its leaf.
+impl Row<'_> {
+    /// The device; none, where the name of its group is none.
+    fn device(&self) -> Option<Device> {
+        let mut device = Device {
+            serial: self.serial.as_str().into(),
+            state: self.state,
+            group: GroupId::new(self.group).ok()?,
+            entered_at: self.entered_at,
+            version: self.version.map(Into::into),
+            rare: self.rare.cloned().map(Box::new),
+        };
+        device.change_rare(|rare| rare.hardware = self.hardware.map(Into::into));
+        Some(device)
+    }
+}
+
+/// A device on its way into its leaf.
 struct Placed {
     hash: u64,
     resident: Resident,
-    /// The number of the profile among those of its thread.
-    profile: u32,
-    row: u32,
+    /// Of a row: its number, and that of its profile among those of its thread.
+    row: Option<(u32, u32)>,
 }
 
 /// What one thread read.
 struct Part<'s> {
     shares: Vec<Vec<Placed>>,
-    /// In the order of their numbers: group, version, hardware.
-    profiles: Vec<(&'s str, Option<&'s str>, Option<&'s str>)>,
+    profiles: Vec<Names<'s>>,
+}
+
+/// What rows share, and how many do.
+struct Names<'s> {
+    group: &'s str,
+    version: Option<&'s str>,
+    hardware: Option<&'s str>,
+    rows: u64,
 }
 
 /// A serial stands twice: the numbers of both rows. Of a device that was there before the number is `None`.
@@ -76,6 +98,9 @@ pub(super) fn load<'s, S: Sync>(
     sources: &'s [S],
     read: impl Fn(usize, &'s S) -> Option<Row<'s>> + Sync,
 ) -> Result<Table, Vec<Twice>> {
+    if sources.len() < table.count() / 8 {
+        return put_each(table, sources, read);
+    }
     let leaves = Table::leaves_for(table.count() + sources.len());
     let mut secret = if table.count() == 0 { Secret::random() } else { table.secret() };
     loop {
@@ -87,6 +112,29 @@ pub(super) fn load<'s, S: Sync>(
         }
     }
 }
+
+/// A few rows for a large table: one after the other, on what is a copy where it is changed.
+fn put_each<'s, S>(
+    table: &Table,
+    sources: &'s [S],
+    read: impl Fn(usize, &'s S) -> Option<Row<'s>>,
+) -> Result<Table, Vec<Twice>> {
+    let (mut table, mut twice) = (table.clone(), Vec::new());
+    let mut rows = HashMap::new();
+    for (row, source) in sources.iter().enumerate() {
+        let Some(read) = read(row, source) else { continue };
+        let before = rows.insert(read.serial, row);
+        if before.is_some() || table.find(read.serial.as_str()).is_some() {
+            twice.push(Twice { row, before });
+        } else if let Some(device) = read.device() {
+            table.put(read.serial.as_str(), Some(device));
+        }
+    }
+    if twice.is_empty() { Ok(table) } else { Err(twice) }
+}
+
+/// The leaves of a share, by its number.
+type Share = (usize, Result<Vec<Leaf>, Refused>);
 
 enum Refused {
     Twice(Vec<Twice>),
@@ -101,20 +149,28 @@ fn build<'s, S: Sync>(
     leaves: usize,
 ) -> Result<Table, Refused> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(SHARES);
+    let place = Places { secret, leaves };
     let part = sources.len().div_ceil(threads).max(1);
+    let held: Vec<&Leaf> = table.leaves().collect();
+    let held_part = held.len().div_ceil(threads).max(1);
     let parts: Vec<Part<'s>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = sources
-            .chunks(part)
-            .enumerate()
-            .map(|(at, sources)| scope.spawn(move || read_part(sources, at * part, read, secret, leaves)))
-            .collect();
+        let rows = sources.chunks(part).enumerate();
+        let mut workers: Vec<_> =
+            rows.map(|(at, sources)| scope.spawn(move || read_rows(sources, at * part, read, place))).collect();
+        if table.count() > 0 {
+            workers.extend(held.chunks(held_part).map(|held| scope.spawn(move || read_held(held, place))));
+        }
         workers.into_iter().map(join).collect()
     });
 
     // Numbers of the threads into numbers of the table.
-    let mut profiles = (**table.profiles()).clone();
-    let numbers: Vec<Vec<(u16, Option<Profile>)>> =
-        parts.iter().map(|part| part.profiles.iter().map(|names| number(&mut profiles, *names)).collect()).collect();
+    let mut profiles = table.profiles().clone();
+    let number = |profiles: &mut Profiles, names: &Names<'_>| {
+        let group = GroupId::new(names.group).ok()?;
+        Some(profiles.acquire(&group, names.version, names.hardware, names.rows))
+    };
+    let numbers: Vec<Vec<Option<Numbered>>> =
+        parts.iter().map(|part| part.profiles.iter().map(|names| number(&mut profiles, names)).collect()).collect();
 
     // One list of rows for each share, from all parts, in their order.
     let mut shares: Vec<Vec<(usize, Vec<Placed>)>> = std::iter::repeat_with(Vec::new).take(SHARES).collect();
@@ -123,20 +179,16 @@ fn build<'s, S: Sync>(
             share.push((of, rows));
         }
     }
-    let work = parking_lot::Mutex::new(shares.into_iter().enumerate());
-    let built: Vec<Vec<(usize, Result<Vec<Leaf>, Refused>)>> = std::thread::scope(|scope| {
+    let work = Mutex::new(shares.into_iter().enumerate());
+    let mut shares: Vec<Share> = std::thread::scope(|scope| {
         let worker = || {
-            let mut done = Vec::new();
-            while let Some((share, rows)) = { work.lock().next() } {
-                done.push((share, build_share(table, share, rows, &numbers, secret, leaves)));
-            }
-            done
+            let next = || work.lock().next();
+            std::iter::from_fn(next).map(|(share, rows)| (share, build_share(share, rows, &numbers, place))).collect()
         };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().map(join).collect()
+        let workers: Vec<std::thread::ScopedJoinHandle<'_, Vec<Share>>> =
+            (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(join).collect()
     });
-
-    let mut shares: Vec<_> = built.into_iter().flatten().collect();
     shares.sort_unstable_by_key(|(share, _)| *share);
     let (mut all, mut twice) = (Vec::with_capacity(leaves), Vec::new());
     for (_, built) in shares {
@@ -147,7 +199,7 @@ fn build<'s, S: Sync>(
         }
     }
     if twice.is_empty() {
-        Ok(Table::of_leaves(secret, all, table.count() + sources.len(), Arc::new(profiles)))
+        Ok(Table::of_leaves(secret, all, table.count() + sources.len(), profiles))
     } else {
         twice.sort_unstable_by_key(|twice| twice.row);
         Err(Refused::Twice(twice))
@@ -159,112 +211,121 @@ fn join<R>(worker: std::thread::ScopedJoinHandle<'_, R>) -> R {
     worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn read_part<'s, S>(
+/// Where a hash has its place.
+#[derive(Clone, Copy)]
+struct Places {
+    secret: Secret,
+    leaves: usize,
+}
+
+impl Places {
+    fn leaf(self, hash: u64) -> usize {
+        Table::address(hash, self.leaves)
+    }
+
+    fn share(self, hash: u64) -> usize {
+        self.leaf(hash) * SHARES / self.leaves
+    }
+
+    /// The first leaf of a share.
+    fn first(self, share: usize) -> usize {
+        (share * self.leaves).div_ceil(SHARES)
+    }
+}
+
+fn shares_for(rows: usize) -> Vec<Vec<Placed>> {
+    let each = rows / SHARES + rows / SHARES / 8 + 8;
+    std::iter::repeat_with(|| Vec::with_capacity(each)).take(SHARES).collect()
+}
+
+fn read_rows<'s, S>(
     sources: &'s [S],
     first_row: usize,
     read: &(impl Fn(usize, &'s S) -> Option<Row<'s>> + Sync),
-    secret: Secret,
-    leaves: usize,
+    place: Places,
 ) -> Part<'s> {
-    let each = sources.len() / SHARES + sources.len() / SHARES / 8 + 8;
-    let mut shares: Vec<Vec<Placed>> = std::iter::repeat_with(|| Vec::with_capacity(each)).take(SHARES).collect();
-    let mut profiles = Vec::new();
+    let mut shares = shares_for(sources.len());
+    let mut profiles: Vec<Names<'s>> = Vec::new();
     let mut numbers = HashMap::new();
     let mut last = None;
     for (source, row) in sources.iter().zip(first_row..) {
         let Some(read) = read(row, source) else { continue };
-        let names = (read.group, read.version, read.hardware);
+        let Row { group, version, hardware, .. } = read;
+        let names = (group, version, hardware);
         // Neighbours are often alike.
         let profile = match last {
             Some((last, number)) if last == names => number,
             _ => *numbers.entry(names).or_insert_with(|| {
-                profiles.push(names);
-                profiles.len() as u32 - 1
+                profiles.push(Names { group, version, hardware, rows: 0 });
+                profiles.len() - 1
             }),
         };
         last = Some((names, profile));
-        let sought = secret.seek(read.serial.as_bytes());
+        profiles[profile].rows += 1;
+        let sought = place.secret.seek(&read.serial);
         let rare = read.rare.cloned().map(Box::new);
-        let (meta, apart) = slot_of(read.state, read.entered_at, 0, None, rare);
+        // The profile is numbered later.
+        let (meta, apart) = slot_of(read.state, read.entered_at, Numbered { number: 0, apart: None }, rare);
         let text = sought.packed.is_none().then(|| sought.serial.into());
         let resident = Resident { slot: Slot { key: sought.packed.unwrap_or(0), meta }, text, apart };
-        let share = Table::address(sought.hash, leaves) * SHARES / leaves;
         // Rows are fewer than 2^32: as many would not fit into memory.
-        shares[share].push(Placed { hash: sought.hash, resident, profile, row: row as u32 });
+        let row = Some((row as u32, profile as u32));
+        shares[place.share(sought.hash)].push(Placed { hash: sought.hash, resident, row });
     }
     Part { shares, profiles }
 }
 
-fn number(
-    profiles: &mut Profiles,
-    (group, version, hardware): (&str, Option<&str>, Option<&str>),
-) -> (u16, Option<Profile>) {
-    let group =
-        profiles.group_number(group).or_else(|| GroupId::new(group).ok().map(|group| profiles.add_group(&group)));
-    let profile = Profile {
-        group: group.unwrap_or(u32::MAX),
-        version: version.map(Into::into),
-        hardware: hardware.map(Into::into),
-    };
-    let number = profiles.add(profile.clone());
-    (number, (number == PROFILE_APART).then_some(profile))
+/// Devices that the table has already.
+fn read_held<'s>(held: &[&Leaf], place: Places) -> Part<'s> {
+    let mut shares = shares_for(0);
+    for resident in held.iter().flat_map(|leaf| leaf.residents()) {
+        let hash = resident.hash(place.secret);
+        shares[place.share(hash)].push(Placed { hash, resident, row: None });
+    }
+    Part { shares, profiles: Vec::new() }
 }
 
 /// The leaves of one share.
 fn build_share(
-    table: &Table,
     share: usize,
     parts: Vec<(usize, Vec<Placed>)>,
-    numbers: &[Vec<(u16, Option<Profile>)>],
-    secret: Secret,
-    leaves: usize,
+    numbers: &[Vec<Option<Numbered>>],
+    place: Places,
 ) -> Result<Vec<Leaf>, Refused> {
-    let leaf_of = |hash: u64| Table::address(hash, leaves);
-    let first = (share * leaves).div_ceil(SHARES);
-    let end = ((share + 1) * leaves).div_ceil(SHARES);
-    let mut residents: Vec<Vec<Resident>> = std::iter::repeat_with(Vec::new).take(end - first).collect();
-    let mut rows: Vec<Vec<Option<u32>>> = std::iter::repeat_with(Vec::new).take(end - first).collect();
-    let mut put = |hash: u64, resident: Resident, row: Option<u32>| {
-        let at = leaf_of(hash) - first;
-        residents[at].push(resident);
-        rows[at].push(row);
-    };
-    if table.count() > 0 {
-        for leaf in table.leaves() {
-            for resident in leaf.residents() {
-                let hash = resident.hash(secret);
-                if (first..end).contains(&leaf_of(hash)) {
-                    put(hash, resident, None);
-                }
-            }
-        }
-    }
+    let (first, end) = (place.first(share), place.first(share + 1));
+    let mut leaves: Vec<Vec<(Resident, Option<u32>)>> = std::iter::repeat_with(Vec::new).take(end - first).collect();
     for (of, part) in parts {
-        for Placed { hash, mut resident, profile, row } in part {
-            let (number, apart) = &numbers[of][profile as usize];
-            resident.number(*number, apart.as_ref());
-            put(hash, resident, Some(row));
+        for Placed { hash, mut resident, row } in part {
+            if let Some(Some(profile)) = row.and_then(|(_, profile)| numbers[of].get(profile as usize)) {
+                resident.number(profile);
+            }
+            leaves[place.leaf(hash) - first].push((resident, row.map(|(row, _)| row)));
         }
     }
     let mut built = Vec::with_capacity(end - first);
     let mut twice = Vec::new();
-    for (residents, rows) in residents.into_iter().zip(rows) {
-        find_twice(&residents, &rows, &mut twice);
+    for residents in leaves {
+        find_twice(&residents, &mut twice);
         if twice.is_empty() {
-            built.push(Leaf::of(residents, secret).map_err(|Crowded(_)| Refused::Crowded)?);
+            let residents = residents.into_iter().map(|(resident, _)| resident);
+            built.push(Leaf::of(residents, place.secret).map_err(|Crowded(_)| Refused::Crowded)?);
         }
     }
     if twice.is_empty() { Ok(built) } else { Err(Refused::Twice(twice)) }
 }
 
-/// Serials that stand twice: in the order of serials they are neighbours.
-fn find_twice(residents: &[Resident], rows: &[Option<u32>], twice: &mut Vec<Twice>) {
-    let mut order: Vec<usize> = (0..residents.len()).collect();
-    let name = |at: usize| (residents[at].slot.key, residents[at].text.as_deref());
-    order.sort_unstable_by(|a, b| name(*a).cmp(&name(*b)).then(rows[*a].cmp(&rows[*b])));
-    for pair in order.windows(2).filter(|pair| name(pair[0]) == name(pair[1])) {
-        if let Some(row) = rows[pair[1]] {
-            twice.push(Twice { row: row as usize, before: rows[pair[0]].map(|row| row as usize) });
+/// Serials that stand twice: in the order of serials they are neighbours, what was there before in front.
+fn find_twice(residents: &[(Resident, Option<u32>)], twice: &mut Vec<Twice>) {
+    // Of a serial beside, the key says where it stands, or nothing yet.
+    let name = |(resident, _): &(Resident, _)| (resident.text.is_none()).then_some(resident.slot.key);
+    let text = |at: u32| residents[at as usize].0.text.as_deref();
+    let mut order: Vec<(Option<u64>, u32)> = residents.iter().map(name).zip(0..).collect();
+    order.sort_unstable_by(|(a, at), (b, other)| {
+        (a, text(*at), residents[*at as usize].1).cmp(&(b, text(*other), residents[*other as usize].1))
+    });
+    for pair in order.windows(2).filter(|pair| pair[0].0 == pair[1].0 && text(pair[0].1) == text(pair[1].1)) {
+        if let Some(row) = residents[pair[1].1 as usize].1 {
+            twice.push(Twice { row: row as usize, before: residents[pair[0].1 as usize].1.map(|row| row as usize) });
         }
     }
 }

@@ -16,6 +16,7 @@
 
 mod counters;
 mod hash;
+mod interner;
 mod keys;
 mod leaf;
 mod load;
@@ -49,7 +50,7 @@ use table::Table;
 
 /// A fleet in memory, for millions of devices. A handle: clones are the same index.
 ///
-/// 18 bytes for a device whose serial has up to 15 hex digits; a longer serial takes its length more, and so does what is rare: a pin, a cap, a group
+/// About 18 bytes for a device whose serial has up to 15 hex digits; a longer serial takes its length more, and so does what is rare: a pin, a cap, a group
 /// that it was in before. Group, last known version and hardware cost nothing, since many devices share them.
 ///
 /// ```
@@ -141,13 +142,17 @@ impl Index {
     /// Applies a batch whole or not at all, as [`Fleet::apply`](crate::FleetOf::apply) does, and publishes it. Readers see it with their next decision and
     /// wait for nothing; other writers wait.
     ///
-    /// A change of a device costs microseconds, however many there are: it copies a leaf of some two hundred, and some pointers. A change of a group costs
+    /// A change of a device costs microseconds, however many there are: it copies a leaf of some thousand, and some pointers. A change of a group costs
     /// what the product has of groups, and nothing for its devices.
     ///
     /// # Errors
     /// Everything that is wrong with the batch; the index is as it was.
     pub fn apply(&self, changes: &[Change]) -> Result<Revision, Problems> {
-        self.publish(|fleet| fleet.apply(changes))
+        self.publish(|fleet| {
+            let before = fleet.revision;
+            let revision = fleet.apply(changes)?;
+            Ok((revision, has_moved(before, revision)))
+        })
     }
 
     /// Adds many devices that are not there yet, on all processors, as one revision: all of them or none. Some tenths of a microsecond for each.
@@ -176,12 +181,12 @@ impl Index {
                 return problems.finish(None);
             };
             if rows.is_empty() {
-                return Ok(fleet.revision);
+                return Ok((fleet.revision, false));
             }
             entry.devices = add(&entry.devices, &entry.few.product, rows)?;
             entry.new_devices += rows.iter().filter(|row| row.state == DeviceState::New).count();
             fleet.revision = Revision(fleet.revision.0.saturating_add(1));
-            Ok(fleet.revision)
+            Ok((fleet.revision, true))
         })
     }
 
@@ -196,10 +201,10 @@ impl Index {
             let (at, offered) = (held.revision(), next.revision());
             if offered > at || force {
                 *held = next;
-            } else if offered != at || held.spec() != fleet.spec() {
-                return Err(ReplaceFault { held: at, offered });
+                return Ok((offered, true));
             }
-            Ok(held.revision())
+            let same = offered == at && held.spec() == fleet.spec();
+            if same { Ok((at, false)) } else { Err(ReplaceFault { held: at, offered }) }
         })
         .map(drop)
     }
@@ -221,27 +226,26 @@ impl Index {
         let published: Result<Revision, Problems> = self.publish(|fleet| {
             if known(fleet).is_some_and(|(known, _)| known) {
                 outcome = Registered::Known;
-                return Ok(fleet.revision);
+                return Ok((fleet.revision, false));
             }
+            let before = fleet.revision;
             let revision = fleet.apply(std::slice::from_ref(&change))?;
             if known(fleet).is_some_and(|(known, _)| known) {
                 outcome = Registered::New;
             }
-            Ok(revision)
+            Ok((revision, has_moved(before, revision)))
         });
         // A product that is gone since the question was asked registers nobody.
         if published.is_err() { Registered::Refused } else { outcome }
     }
 
-    /// Makes the next revision from the one that is held, and publishes it if there is one.
-    fn publish<E>(&self, make: impl FnOnce(&mut FleetOf<Table>) -> Result<Revision, E>) -> Result<Revision, E> {
+    /// Makes the next revision from the one that is held, and publishes it if `make` says that something changed.
+    fn publish<E>(&self, make: impl FnOnce(&mut FleetOf<Table>) -> Result<(Revision, bool), E>) -> Result<Revision, E> {
         let mut retired = self.shared.retired.lock();
         let before = self.shared.current.load_full();
         let mut fleet = before.fleet.clone();
-        let keys = before.fleet.keys.clone();
-        let revision = make(&mut fleet)?;
-        let replaced = !Arc::ptr_eq(&keys, &fleet.keys);
-        if revision != before.revision() || replaced {
+        let (revision, changed) = make(&mut fleet)?;
+        if changed {
             let next = Snapshot::of(fleet, Some(&before), Instant::now());
             retired.push(self.shared.current.swap(Arc::new(next)));
         }
@@ -250,6 +254,11 @@ impl Index {
         retired.retain(|old| Arc::strong_count(old) > 1);
         Ok(revision)
     }
+}
+
+/// Whether a batch changed something: then the revision grew, unless there is none above.
+fn has_moved(before: Revision, after: Revision) -> bool {
+    after != before || after == Revision(u64::MAX)
 }
 
 /// The same fleet, its devices in tables.

@@ -1,15 +1,15 @@
 //! What many devices share, written once: group, last known version and hardware. A slot has 16 bits for the three.
 //!
-//! A fleet has few of them: groups × versions in the field × kinds of hardware. Numbers are given out in the order of need and never again for something
-//! else, so that an older revision may read a newer table; once [`PROFILES_MAX`] are out, further ones stand apart, beside the slots of their devices.
+//! A fleet has few of them: groups × versions in the field × kinds of hardware. Once [`PROFILES_MAX`] are in use, further ones stand apart, beside the
+//! slots of their devices.
 
+use super::interner::Interner;
 use super::slot::PROFILE_APART;
 use crate::fleet::GroupId;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The most profiles that a product's table numbers.
-pub(super) const PROFILES_MAX: usize = PROFILE_APART as usize;
+const PROFILES_MAX: u32 = PROFILE_APART as u32;
 
 /// What a device shares with many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,63 +20,81 @@ pub(super) struct Profile {
     pub(super) hardware: Option<Arc<str>>,
 }
 
-/// The profiles of one product's devices, and the names of their groups, by number.
-#[derive(Clone, Debug, Default)]
+/// The profiles of one product's devices, and their groups, each for as long as a device has it.
+#[derive(Clone, Debug)]
 pub(super) struct Profiles {
-    groups: Vec<GroupId>,
-    group_numbers: HashMap<GroupId, u32>,
-    profiles: Vec<Profile>,
-    numbers: HashMap<Profile, u16>,
+    /// Those that do not exist in the product included. Used by profiles.
+    pub(super) groups: Arc<Interner<GroupId>>,
+    profiles: Arc<Interner<Profile>>,
+}
+
+/// The profile of a device as its slot has it: a number, or all of it apart.
+#[derive(Clone, Debug)]
+pub(super) struct Numbered {
+    /// [`PROFILE_APART`]: it has none.
+    pub(super) number: u16,
+    pub(super) apart: Option<Profile>,
+}
+
+impl Default for Profiles {
+    fn default() -> Self {
+        Self { groups: Arc::new(Interner::new(u32::MAX)), profiles: Arc::new(Interner::new(PROFILES_MAX)) }
+    }
 }
 
 impl Profiles {
-    /// The groups by number, those that do not exist in the product included.
-    pub(super) fn groups(&self) -> &[GroupId] {
-        &self.groups
-    }
-
+    #[inline]
     pub(super) fn get(&self, number: u16) -> Option<&Profile> {
-        self.profiles.get(usize::from(number))
+        self.profiles.get(number.into())
     }
 
-    pub(super) fn group_number(&self, group: &str) -> Option<u32> {
-        self.group_numbers.get(group).copied()
+    #[inline]
+    pub(super) fn group(&self, number: u32) -> Option<&GroupId> {
+        self.groups.get(number)
     }
 
-    /// The number of a profile that is numbered already; [`PROFILE_APART`] where no more fit.
-    pub(super) fn number(&self, profile: &Profile) -> Option<u16> {
-        let full = self.profiles.len() >= PROFILES_MAX;
-        self.numbers.get(profile).copied().or(full.then_some(PROFILE_APART))
-    }
-
-    /// Numbers a group.
-    pub(super) fn add_group(&mut self, group: &GroupId) -> u32 {
-        let next = self.groups.len() as u32;
-        *self.group_numbers.entry(group.clone()).or_insert_with(|| {
-            self.groups.push(group.clone());
-            next
-        })
-    }
-
-    /// Numbers a profile, whose group has a number; [`PROFILE_APART`] where no more fit.
-    pub(super) fn add(&mut self, profile: Profile) -> u16 {
-        if let Some(number) = self.number(&profile) {
-            return number;
+    /// Uses a profile for so many devices more, above 0.
+    pub(super) fn acquire(
+        &mut self,
+        group: &GroupId,
+        version: Option<&str>,
+        hardware: Option<&str>,
+        devices: u64,
+    ) -> Numbered {
+        let text = |text: Option<&str>| text.map(Arc::from);
+        let profile = |group| Profile { group, version: text(version), hardware: text(hardware) };
+        let known = self.groups.find(group).map(profile).filter(|profile| self.profiles.find(profile).is_some());
+        // There are more numbers for groups than a fleet has devices.
+        let profile =
+            known.unwrap_or_else(|| profile(Arc::make_mut(&mut self.groups).acquire(group, 1).unwrap_or(u32::MAX)));
+        match Arc::make_mut(&mut self.profiles).acquire(&profile, devices) {
+            Some(number) => Numbered { number: number as u16, apart: None },
+            None => {
+                // Each device that has it apart uses the group by itself.
+                if devices > 1 {
+                    Arc::make_mut(&mut self.groups).acquire(group, devices - 1);
+                }
+                Numbered { number: PROFILE_APART, apart: Some(profile) }
+            }
         }
-        // Below `PROFILES_MAX`, which fits.
-        let number = self.profiles.len() as u16;
-        self.profiles.push(profile.clone());
-        self.numbers.insert(profile, number);
-        number
+    }
+
+    /// A device less has that profile.
+    pub(super) fn release(&mut self, number: u16, apart: Option<&Profile>) {
+        let gone = match number {
+            PROFILE_APART => apart.cloned(),
+            number => Arc::make_mut(&mut self.profiles).release(number.into()),
+        };
+        if let Some(gone) = gone {
+            Arc::make_mut(&mut self.groups).release(gone.group);
+        }
     }
 
     /// How many bytes they take, by their own account.
     pub(super) fn bytes(&self) -> usize {
         let text = |text: &Option<Arc<str>>| text.as_ref().map_or(0, |text| text.len() + 16);
-        let texts: usize = self.profiles.iter().map(|profile| text(&profile.version) + text(&profile.hardware)).sum();
-        // Each stands in its list and in its map, which keeps an eighth or more free.
-        let each = 2 * size_of::<Profile>() + 4;
-        let group = 2 * size_of::<GroupId>() + 4;
-        texts + self.profiles.len() * each + self.groups.len() * group
+        let texts: usize = self.profiles.values().map(|profile| text(&profile.version) + text(&profile.hardware)).sum();
+        let groups: usize = self.groups.values().map(|group| group.as_str().len() + 16).sum();
+        texts + groups + self.profiles.bytes() + self.groups.bytes()
     }
 }

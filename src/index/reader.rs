@@ -7,7 +7,7 @@ use super::{Current, Shared};
 use crate::check_in::CheckIn;
 use crate::decide::decide;
 use crate::decide::trace::{NoTrace, Trace};
-use crate::fleet::{KeyHash, Revision};
+use crate::fleet::{CanonicalSerial, KeyHash, Revision};
 use crate::time::Timestamp;
 use crate::verdict::Decision;
 use arc_swap::Cache;
@@ -26,6 +26,8 @@ pub struct Reader {
     keys: KnownKeys,
     counts: Option<Counts>,
     shared: Arc<Shared>,
+    /// Where the canonical serial of a check-in stands while it is decided.
+    serial: CanonicalSerial,
 }
 
 /// The blocks of this reader: of unknown keys, then by the number of the product in the snapshot.
@@ -41,7 +43,7 @@ impl Reader {
         let mut cache = Cache::new(Current(shared.clone()));
         let keys = cache.load().keys.clone();
         let counts = Counts { blocks: Vec::new(), of: keys.clone() };
-        Self { cache, keys: KnownKeys::new(keys), counts: Some(counts), shared }
+        Self { cache, keys: KnownKeys::new(keys), counts: Some(counts), shared, serial: CanonicalSerial::EMPTY }
     }
 
     /// The same reader without its part of [`verdicts`](super::Index::verdicts).
@@ -71,7 +73,7 @@ impl Reader {
     pub fn decide<T: Trace>(&mut self, ask: &CheckIn<'_>, now: Timestamp, trace: &mut T) -> Decision<'_> {
         let snapshot = self.cache.load();
         let found = self.keys.find(snapshot, ask.key);
-        let decision = decide_at(snapshot, found.place, ask, now, trace);
+        let decision = decide_at(snapshot, found.place, ask, &mut self.serial, now, trace);
         if found.remembered && decision.status() == 401 {
             keys::pay(ask.key);
         }
@@ -93,7 +95,7 @@ impl Reader {
     ) -> Decision<'_> {
         let snapshot = self.cache.load();
         let place = snapshot.keys.get(key).copied();
-        let decision = decide_at(snapshot, place, ask, now, trace);
+        let decision = decide_at(snapshot, place, ask, &mut self.serial, now, trace);
         if let Some(counts) = &mut self.counts {
             counts.count(snapshot, &self.shared, place, &decision);
         }
@@ -124,20 +126,22 @@ impl Reader {
         assert_eq!(asks.len(), answers.len(), "as many answers as check-ins");
         let snapshot = self.cache.load();
         for (asks, answers) in asks.chunks(LOOK_AHEAD).zip(answers.chunks_mut(LOOK_AHEAD)) {
+            let mut serials = [CanonicalSerial::EMPTY; LOOK_AHEAD];
             let mut places = [const { None }; LOOK_AHEAD];
             let mut located: [Option<Located<'_>>; LOOK_AHEAD] = [const { None }; LOOK_AHEAD];
-            for (ask, (place, located)) in asks.iter().zip(places.iter_mut().zip(&mut located)) {
+            for (ask, (serial, (place, located))) in
+                asks.iter().zip(serials.iter_mut().zip(places.iter_mut().zip(&mut located)))
+            {
                 let found = self.keys.find(snapshot, ask.key);
-                *located = snapshot.locate(found.place, ask);
+                *located = snapshot.locate(found.place, ask, serial);
                 *place = Some(found);
             }
-            // Short steps that do not depend on each other: the processor makes these trips to RAM at once.
-            let mut found = [const { None }; LOOK_AHEAD];
-            for (found, located) in found.iter_mut().zip(&located) {
-                *found = located.as_ref().and_then(|located| snapshot.find(located));
-            }
+            let touched = located.iter().flatten().fold(0, |all, located| all ^ snapshot.touch(located));
+            std::hint::black_box(touched);
             for (at, (ask, answer)) in asks.iter().zip(answers).enumerate() {
-                let facts = snapshot.facts(located[at].as_ref(), found[at]);
+                let located = located[at].as_ref();
+                let found = located.and_then(|located| snapshot.find(located));
+                let facts = snapshot.facts(located, found);
                 let decision = decide(&facts, ask, now, &mut NoTrace);
                 if places[at].is_some_and(|found| found.remembered) && decision.status() == 401 {
                     keys::pay(ask.key);
@@ -151,15 +155,16 @@ impl Reader {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn decide_at<'s, T: Trace>(
     snapshot: &'s Snapshot,
     place: Option<Place>,
     ask: &CheckIn<'_>,
+    serial: &'s mut CanonicalSerial,
     now: Timestamp,
     trace: &mut T,
 ) -> Decision<'s> {
-    let located = snapshot.locate(place, ask);
+    let located = snapshot.locate(place, ask, serial);
     let found = located.as_ref().and_then(|located| snapshot.find(located));
     decide(&snapshot.facts(located.as_ref(), found), ask, now, trace)
 }

@@ -1,6 +1,6 @@
 //! One revision of the index, whole: devices, groups and firmware of one moment, with what a decision needs of them looked up beforehand.
 
-use super::leaf;
+use super::leaf::{Leaf, Sought};
 use super::profiles::Profiles;
 use super::slot;
 use super::table::{Found, Table};
@@ -9,8 +9,8 @@ use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 use crate::fleet::devices::Devices;
 use crate::fleet::whole::Few;
 use crate::fleet::{
-    CanonicalSerial, Device, DeviceState, Firmware, FleetOf, FleetSpec, Group, GroupId, KeyHash, Product, ProductId,
-    Revision, SerialFault, SerialScheme, Version,
+    ApiKey, CanonicalSerial, Device, DeviceState, Firmware, FleetOf, FleetSpec, Group, GroupId, KeyHash, Product,
+    ProductId, Revision, SerialFault, Version,
 };
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -77,17 +77,10 @@ impl Hasher for FirstEight {
 #[derive(Clone, Copy)]
 pub(super) struct Located<'s> {
     product: &'s Resolved,
-    key: Option<KeyFacts<'s>>,
-    /// What is searched for, also where nobody can be found: time does not tell an unknown key, a bad serial and an unknown serial apart.
-    searched: CanonicalSerial,
-    packed: Option<u64>,
-    hash: u64,
-}
-
-impl Located<'_> {
-    fn sought(&self) -> leaf::Sought<'_> {
-        leaf::Sought { serial: self.searched.as_bytes(), packed: self.packed, hash: self.hash }
-    }
+    key: Option<&'s ApiKey>,
+    serial: Result<&'s CanonicalSerial, SerialFault>,
+    /// Also where nobody can be found: time does not tell an unknown key, a bad serial and an unknown serial apart.
+    sought: Sought<'s>,
 }
 
 impl Snapshot {
@@ -169,7 +162,7 @@ impl Snapshot {
                 *numbers.entry((group, state)).or_default() += devices;
             }
             let count = |((group, state), devices): ((u32, DeviceState), u64)| {
-                let group = profiles.groups().get(group as usize)?.clone();
+                let group = profiles.group(group)?.clone();
                 Some(DeviceCount { product: product.few.product.id().clone(), group, state, devices })
             };
             counts.extend(numbers.into_iter().filter_map(count));
@@ -179,7 +172,7 @@ impl Snapshot {
     }
 
     /// How many bytes its devices take, by the index's own account: without what the allocator adds, and without products, groups and firmware, which are
-    /// few. What it shares with other revisions is counted in each. `O(devices / 200)`.
+    /// few. What it shares with other revisions is counted in each. `O(devices / 1000)`.
     pub fn bytes(&self) -> IndexBytes {
         let mut bytes = IndexBytes::default();
         for product in &self.products {
@@ -209,8 +202,9 @@ impl Snapshot {
     /// ```
     pub fn scan(&self, product: &str, group: Option<&str>, mut look: impl FnMut(Member<'_>)) {
         let Some(product) = self.resolved(product) else { return };
-        let profiles = &**product.table.profiles();
-        let wanted = match group.map(|group| profiles.group_number(group)) {
+        let profiles = product.table.profiles();
+        let number = |group| GroupId::new(group).ok().and_then(|group| profiles.groups.find(&group));
+        let wanted = match group.map(number) {
             Some(None) => return,
             Some(number) => number,
             None => None,
@@ -231,39 +225,49 @@ impl Snapshot {
         self.products.get(at)
     }
 
-    /// Reads key and serial, and finds out where the device would stand. `None`: there is no product at all.
-    #[inline]
-    pub(super) fn locate(&self, place: Option<Place>, ask: &CheckIn<'_>) -> Option<Located<'_>> {
+    /// Reads key and serial, and finds out where the device would stand; the serial is put into `room`. `None`: there is no product at all.
+    #[inline(always)]
+    pub(super) fn locate<'s>(
+        &'s self,
+        place: Option<Place>,
+        ask: &CheckIn<'_>,
+        room: &'s mut CanonicalSerial,
+    ) -> Option<Located<'s>> {
         let known = place.and_then(|place| {
             let product = self.products.get(place.product as usize)?;
             Some((product, product.few.product.keys().get(place.key as usize)?))
         });
         // An unknown key searches somebody's devices all the same.
         let product = known.map_or(self.products.first()?, |(product, _)| product);
-        let serial = product.few.product.read_serial(ask.serial);
-        let searched = match serial {
-            Ok(serial) => serial,
-            Err(_) => nobody(ask.serial),
-        };
-        let key = known.map(|(product, key)| KeyFacts { product: &product.few.product, key, serial });
-        let sought = product.table.secret().seek(searched.as_bytes());
-        let (packed, hash) = (sought.packed, sought.hash);
-        Some(Located { product, key, searched, packed, hash })
+        let read = product.few.product.read_serial_into(ask.serial, room);
+        if read.is_err() {
+            // It is looked for all the same, by its bytes: another product, whose key it may be, could read it.
+            room.take(ask.serial.get(..12).unwrap_or(ask.serial));
+        }
+        let room = &*room;
+        let sought = product.table.secret().seek(room);
+        Some(Located { product, key: known.map(|(_, key)| key), serial: read.map(|()| room), sought })
+    }
+
+    /// The trip to RAM, for what it brings near: short, and depending on nothing, so that many are made at once.
+    #[inline(always)]
+    pub(super) fn touch(&self, located: &Located<'_>) -> u64 {
+        located.product.table.leaf_of(&located.sought).map_or(0, |leaf| leaf.touch(located.sought.hash))
     }
 
     /// The trip to RAM.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find<'s>(&self, located: &Located<'s>) -> Option<Found<'s>> {
-        located.product.table.look_up(&located.sought())
+        located.product.table.look_up(&located.sought)
     }
 
     /// The facts of a check-in that was located and looked for.
-    #[inline]
+    #[inline(always)]
     pub(super) fn facts<'s>(&'s self, located: Option<&Located<'s>>, found: Option<Found<'s>>) -> Facts<'s> {
         let mut facts = Facts { revision: self.fleet.revision(), key: None, device: None, group: None };
-        let Some(Located { product, key: Some(key), .. }) = located else { return facts };
-        facts.key = Some(*key);
-        let Some(found) = found.filter(|_| key.serial.is_ok()) else { return facts };
+        let Some(Located { product, key: Some(key), serial, .. }) = located else { return facts };
+        facts.key = Some(KeyFacts { product: &product.few.product, key, serial: *serial });
+        let Some(found) = found.filter(|_| serial.is_ok()) else { return facts };
         let rare = found.rare();
         let pin = rare.and_then(|rare| rare.pin.as_ref());
         facts.device = Some(DeviceFacts {
@@ -279,29 +283,26 @@ impl Snapshot {
     }
 }
 
-/// What is searched for in the place of a serial that cannot be.
-fn nobody(serial: &[u8]) -> CanonicalSerial {
-    let opaque = SerialScheme::Opaque.read(serial);
-    opaque.unwrap_or_else(|_: SerialFault| CanonicalSerial::of_canonical("nobody"))
-}
-
 impl Resolved {
     fn of(few: &Arc<Few>, table: &Table, before: Option<&Self>) -> Self {
-        let ids = table.profiles().groups();
+        let ids = &table.profiles().groups;
         let groups = match before {
-            Some(before) if Arc::ptr_eq(&before.few, few) && before.groups.len() == ids.len() => before.groups.clone(),
+            // The same groups under the same numbers.
+            Some(before) if Arc::ptr_eq(&before.few, few) && Arc::ptr_eq(&before.table.profiles().groups, ids) => {
+                before.groups.clone()
+            }
             _ => {
                 // What stood in the catalogue for a group stands there still, unless one of the two changed.
                 let same = before.filter(|before| {
                     Arc::ptr_eq(&before.few.catalogue, &few.catalogue) && Arc::ptr_eq(&before.few.product, &few.product)
                 });
-                let resolved = |(number, id): (usize, &GroupId)| {
-                    let group = few.groups.get(id)?;
-                    let known = same.and_then(|same| same.groups.get(number)?.as_ref());
+                let resolved = |number: u32| {
+                    let group = few.groups.get(ids.get(number)?)?;
+                    let known = same.and_then(|same| same.groups.get(number as usize)?.as_ref());
                     let known = known.filter(|known| Arc::ptr_eq(&known.group, group));
                     Some(known.cloned().unwrap_or_else(|| ResolvedGroup::of(few, group)))
                 };
-                ids.iter().enumerate().map(resolved).collect()
+                (0..ids.len()).map(resolved).collect()
             }
         };
         Self { few: few.clone(), table: table.clone(), groups }
@@ -344,7 +345,7 @@ fn keys(products: &[Resolved]) -> Keys {
 /// A device as a scan comes by it: borrowed from the revision.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'s> {
-    leaf: &'s leaf::Leaf,
+    leaf: &'s Leaf,
     key: u64,
     found: Found<'s>,
     profiles: &'s Profiles,
@@ -365,7 +366,7 @@ impl<'s> Member<'s> {
 
     /// Its group, which may not exist; `None` cannot be.
     pub fn group(&self) -> Option<&'s GroupId> {
-        self.profiles.groups().get(self.found.group as usize)
+        self.profiles.group(self.found.group)
     }
 
     /// When it entered its group for the first time.

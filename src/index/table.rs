@@ -1,33 +1,34 @@
 //! The devices of one product: leaves, addressed by the lowest bits of a secret hash, splitting one at a time.
 //!
 //! ```text
-//!   root ──▶ chunk of 256 leaves ──▶ leaf ──▶ two lines                              look-up: the root and the chunks stay in the cache,
-//!   100 devices: 1 leaf      10 million: 52,000 leaves in 204 chunks                  the lines are the trip to RAM
+//!   root ──▶ chunk of 256 leaves ──▶ leaf ──▶ two lines            look-up: the root and the chunks stay in the cache,
+//!   100 devices: 1 leaf     10 million: 9,766 in 39 chunks          the lines are the trip to RAM
 //! ```
 //!
-//! It grows by linear hashing: with every 192 devices one more leaf is made by splitting the one whose turn it is. No table is ever copied to grow, nothing
-//! doubles, and a leaf holds 96 to 384 devices whatever the size. A change copies one leaf, its chunk and the root, and shares everything else with the
+//! It grows by linear hashing: with every 1,024 devices one more leaf is made by splitting the one whose turn it is. No table is ever copied to grow, nothing
+//! doubles, and a leaf holds 683 to 2,048 devices on average, whatever the size. A change copies one leaf, its chunk and the root, and shares everything else with the
 //! revision before.
 //!
 //! Serials that were chosen to collide would crowd a leaf: then the table is built again under a new secret.
 
 use super::hash::Secret;
 use super::leaf::{Apart, Crowded, Leaf, Resident, Sought};
-use super::profiles::{Profile, Profiles};
+use super::profiles::{Numbered, Profile, Profiles};
 use super::slot::{self, Meta, PROFILE_APART, Slot};
 use crate::fleet::devices::Devices;
-use crate::fleet::{Device, DeviceState, GroupId, Rare};
+use crate::fleet::{CanonicalSerial, Device, DeviceState, Rare};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-const CHUNK_LEAVES: usize = 256;
-/// With more devices than this for each leaf, one is split.
-const LEAF_DEVICES: usize = 192;
+/// Small in tests, so that they see many.
+const CHUNK_LEAVES: usize = if cfg!(test) { 8 } else { 256 };
+/// With more devices than this for each leaf, one is split: large leaves make a short directory, which stays in the cache; small ones are soon copied.
+const LEAF_DEVICES: usize = if cfg!(test) { 192 } else { 1_024 };
 /// With fewer, two are joined.
-const LEAF_DEVICES_MIN: usize = 64;
-/// No leaf of random hashes has as many: it holds 384 at most on average, and 64 standard deviations more are not chance.
-const LEAF_DEVICES_MAX: usize = 1_600;
+const LEAF_DEVICES_MIN: usize = LEAF_DEVICES / 3;
+/// No leaf of random hashes has as many: on average it has twice [`LEAF_DEVICES`] at most.
+const LEAF_DEVICES_MAX: usize = 6 * LEAF_DEVICES;
 
 type Chunk = [Leaf; CHUNK_LEAVES];
 
@@ -38,7 +39,7 @@ pub(crate) struct Table {
     root: Arc<[Arc<Chunk>]>,
     leaves: usize,
     len: usize,
-    profiles: Arc<Profiles>,
+    profiles: Profiles,
 }
 
 /// A device as a look-up finds it: nothing is copied.
@@ -78,19 +79,19 @@ pub(super) struct TableBytes {
 
 impl Default for Table {
     fn default() -> Self {
-        Self::empty(Secret::random(), 1, Arc::default())
+        Self::empty(Secret::random(), 1, Profiles::default())
     }
 }
 
 impl Table {
-    fn empty(secret: Secret, leaves: usize, profiles: Arc<Profiles>) -> Self {
+    fn empty(secret: Secret, leaves: usize, profiles: Profiles) -> Self {
         let chunk = || Arc::new([const { None::<Leaf> }; CHUNK_LEAVES].map(Option::unwrap_or_default));
         let root = std::iter::repeat_with(chunk).take(leaves.div_ceil(CHUNK_LEAVES)).collect();
         Self { secret, root, leaves, len: 0, profiles }
     }
 
     /// A table of leaves that were built apart, in order.
-    pub(super) fn of_leaves(secret: Secret, leaves: Vec<Leaf>, len: usize, profiles: Arc<Profiles>) -> Self {
+    pub(super) fn of_leaves(secret: Secret, leaves: Vec<Leaf>, len: usize, profiles: Profiles) -> Self {
         let mut table = Self::empty(secret, leaves.len(), profiles);
         for (at, leaf) in leaves.into_iter().enumerate() {
             *table.leaf_mut(at) = leaf;
@@ -102,7 +103,7 @@ impl Table {
         self.secret
     }
 
-    pub(super) fn profiles(&self) -> &Arc<Profiles> {
+    pub(super) fn profiles(&self) -> &Profiles {
         &self.profiles
     }
 
@@ -127,6 +128,7 @@ impl Table {
         &mut Arc::make_mut(&mut Arc::make_mut(&mut self.root)[at / CHUNK_LEAVES])[at % CHUNK_LEAVES]
     }
 
+    #[inline]
     pub(super) fn leaf_of(&self, sought: &Sought<'_>) -> Option<&Leaf> {
         self.leaf(Self::address(sought.hash, self.leaves))
     }
@@ -142,6 +144,7 @@ impl Table {
         Some(self.found(leaf, leaf.slot(leaf.find(sought)?)))
     }
 
+    #[inline]
     pub(super) fn found<'t>(&'t self, leaf: &'t Leaf, slot: Slot) -> Found<'t> {
         let meta = Meta::unpack(slot.meta);
         let apart = if meta.apart { leaf.apart(slot.key) } else { None };
@@ -161,7 +164,7 @@ impl Table {
         let mut device = Device {
             serial: std::str::from_utf8(serial).ok()?.into(),
             state: found.state,
-            group: self.profiles.groups().get(found.group as usize)?.clone(),
+            group: self.profiles.group(found.group)?.clone(),
             entered_at: found.entered_at,
             version: found.version().map(Into::into),
             rare: found.rare().cloned().map(Box::new),
@@ -176,24 +179,15 @@ impl Table {
     fn resident(&mut self, sought: &Sought<'_>, device: Device) -> Resident {
         let Device { state, group, entered_at, version, rare, .. } = device;
         let hardware = rare.as_ref().and_then(|rare| rare.hardware.as_deref());
-        let (number, profile) = self.profile(&group, version.as_deref(), hardware);
-        let (meta, apart) = slot_of(state, entered_at, number, profile, rare);
+        let profile = self.profiles.acquire(&group, version.as_deref(), hardware, 1);
+        let (meta, apart) = slot_of(state, entered_at, profile, rare);
         let text = sought.packed.is_none().then(|| sought.serial.into());
         Resident { slot: Slot { key: sought.packed.unwrap_or(0), meta }, text, apart }
     }
 
-    /// The number of a profile, which is made if need be; the profile itself where it has none.
-    fn profile(&mut self, group: &GroupId, version: Option<&str>, hardware: Option<&str>) -> (u16, Option<Profile>) {
-        let group = match self.profiles.group_number(group.as_str()) {
-            Some(number) => number,
-            None => Arc::make_mut(&mut self.profiles).add_group(group),
-        };
-        let profile = Profile { group, version: version.map(Into::into), hardware: hardware.map(Into::into) };
-        let number = match self.profiles.number(&profile) {
-            Some(number) => number,
-            None => Arc::make_mut(&mut self.profiles).add(profile.clone()),
-        };
-        (number, (number == PROFILE_APART).then_some(profile))
+    /// The device that stood there has no part in its profile any more.
+    fn release(&mut self, meta: u64, apart: Option<&Apart>) {
+        self.profiles.release(Meta::unpack(meta).profile, apart.and_then(|apart| apart.profile.as_ref()));
     }
 
     /// Puts a device that does not stand here, where `sought` says.
@@ -213,7 +207,7 @@ impl Table {
         let new = self.leaves;
         let buddy = new - (1 << new.ilog2());
         if new.is_multiple_of(CHUNK_LEAVES) {
-            let more = Self::empty(self.secret, CHUNK_LEAVES, Arc::default()).root;
+            let more = Self::empty(self.secret, CHUNK_LEAVES, Profiles::default()).root;
             self.root = self.root.iter().chain(more.iter()).cloned().collect();
         }
         self.leaves += 1;
@@ -285,8 +279,7 @@ impl Table {
 pub(super) fn slot_of(
     state: DeviceState,
     entered_at: Timestamp,
-    number: u16,
-    profile: Option<Profile>,
+    profile: Numbered,
     rare: Option<Box<Rare>>,
 ) -> (u64, Option<Box<Apart>>) {
     // The hardware stands in the profile.
@@ -295,26 +288,30 @@ pub(super) fn slot_of(
         (*rare != Rare::default()).then_some(rare)
     });
     let fits = Meta::fits(entered_at);
-    let apart = Apart { entered_at: (!fits).then_some(entered_at), profile, rare };
+    let apart = Apart { entered_at: (!fits).then_some(entered_at), profile: profile.apart, rare };
     let apart = (apart != Apart::default()).then(|| Box::new(apart));
-    let meta = Meta { state, profile: number, entered_at: fits.then_some(entered_at), apart: apart.is_some() };
+    let entered_at = fits.then_some(entered_at);
+    let meta = Meta { state, profile: profile.number, entered_at, apart: apart.is_some() };
     (meta.pack(), apart)
 }
 
 impl Devices for Table {
     fn find(&self, serial: &str) -> Option<Cow<'_, Device>> {
-        let sought = self.secret.seek(serial.as_bytes());
+        let serial = CanonicalSerial::of_canonical(serial);
+        let sought = self.secret.seek(&serial);
         let leaf = self.leaf_of(&sought)?;
         self.device(leaf, leaf.slot(leaf.find(&sought)?)).map(Cow::Owned)
     }
 
     fn put(&mut self, serial: &str, device: Option<Device>) -> Option<Device> {
         let secret = self.secret;
-        let sought = secret.seek(serial.as_bytes());
+        let serial = CanonicalSerial::of_canonical(serial);
+        let sought = secret.seek(&serial);
         let at = Self::address(sought.hash, self.leaves);
         let leaf = self.leaf(at)?;
         let stands = leaf.find(&sought);
         let before = stands.and_then(|stands| self.device(leaf, leaf.slot(stands)));
+        let held = stands.map(|stands| leaf.slot(stands)).map(|slot| (slot.meta, leaf.apart(slot.key).cloned()));
         match (stands, device) {
             (None, None) => {}
             (None, Some(device)) => self.add(&sought, device),
@@ -330,6 +327,10 @@ impl Devices for Table {
                     self.join();
                 }
             }
+        }
+        // After what took its place acquired: what both have is kept.
+        if let Some((meta, apart)) = held {
+            self.release(meta, apart.as_ref());
         }
         before
     }
@@ -355,6 +356,7 @@ impl Devices for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::GroupId;
 
     fn device(serial: &str) -> Device {
         Device {
@@ -394,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_table_whose_serials_collide_takes_a_new_secret() {
-        let mut table = Table::empty(Secret::broken(), 1, Arc::default());
+        let mut table = Table::empty(Secret::broken(), 1, Profiles::default());
         let serials: Vec<String> =
             (0..2_000).map(|n| if n % 3 == 0 { format!("SN-{n}") } else { format!("{n:06x}") }).collect();
         for serial in &serials {

@@ -274,9 +274,9 @@ impl Found<'_> {
         let product = self.product.as_deref();
         let standing = self.group.as_ref().map(|found| &found.standing);
         let device = self.device.as_deref();
-        let key = product
-            .zip(self.key)
-            .and_then(|(product, hash)| Some(KeyFacts { product, key: product.key(&hash)?, serial: self.serial }));
+        let key = product.zip(self.key).and_then(|(product, hash)| {
+            Some(KeyFacts { product, key: product.key(&hash)?, serial: self.serial.as_ref().map_err(|fault| *fault) })
+        });
         let group = self.group.as_ref().zip(product).map(|(found, product)| GroupFacts {
             downloads_now: found.standing.downloads_now,
             slots_taken: found.standing.slots_taken,

@@ -109,13 +109,17 @@ impl<D: Devices> Edit<'_, D> {
             problems.add("group", format!("the product would have more than {GROUPS_MAX} groups"));
         }
         if lower_cap {
+            let mut faults = Vec::new();
             self.entry.devices.each_pinned(&mut |device| {
                 if device.group == id
                     && let Err(fault) = self.entry.check_pin(device)
                 {
-                    problems.add("group.cap", fault);
+                    faults.push((device.serial.clone(), fault));
                 }
             });
+            // In one order, whatever holds the devices.
+            faults.sort();
+            faults.into_iter().for_each(|(_, fault)| problems.add("group.cap", fault));
         }
         problems.finish(Some(()))
     }
