@@ -9,9 +9,8 @@ use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use otagate::store::Store;
 use otagate::wire::{self, Body, FilePart, otadrive};
-use otagate::{CanonicalSerial, Fleet, Leases, MemoryStore, NoTrace, ProductId, Revision, Timestamp, fleet_file};
+use otagate::{CanonicalSerial, Index, Leases, NoTrace, ProductId, Revision, Timestamp, fleet_file};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 use std::io::Write;
@@ -51,7 +50,7 @@ struct Gateway {
     fleet_file: PathBuf,
     /// Where the files are that the fleet file names; no other file is served.
     files: RwLock<HashMap<String, PathBuf>>,
-    store: MemoryStore,
+    store: Index,
     leases: Leases,
     log: SyncSender<String>,
     registrations: SyncSender<(ProductId, CanonicalSerial)>,
@@ -84,17 +83,17 @@ async fn main() -> Result<(), Failure> {
     let gateway = Arc::new(Gateway {
         fleet_file,
         files: RwLock::new(paths(&loaded)),
-        store: MemoryStore::new(loaded.fleet),
+        store: Index::new(&loaded.fleet),
         leases: Leases::new(LEASES_MAX),
         log: start_log(),
         registrations,
         spelling: learn_spelling().await?,
     });
     let registrar = gateway.clone();
-    // A thread of its own: it waits for a lock that readers hold.
+    // A thread of its own: it waits for other writers.
     std::thread::spawn(move || {
         for (product, serial) in to_register {
-            let Ok(_) = registrar.store.register(&product, &serial, now());
+            registrar.store.register(&product, &serial, now());
         }
     });
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
@@ -182,7 +181,7 @@ async fn reload(gateway: Arc<Gateway>, reloading: Arc<tokio::sync::Mutex<()>>) {
     let _one_at_a_time = reloading.lock().await;
     let read = tokio::task::spawn_blocking(move || -> Result<u64, Failure> {
         for last in [false, false, true] {
-            let held = gateway.store.read(Clone::clone);
+            let held = gateway.store.snapshot().to_fleet();
             let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
             report(&loaded);
             // While this is held nobody decides: a decision and the path of its file are of one fleet.
@@ -190,15 +189,15 @@ async fn reload(gateway: Arc<Gateway>, reloading: Arc<tokio::sync::Mutex<()>>) {
             // A device that registered meanwhile is not in what was loaded: then the file is read over the newer fleet. A flood of strangers must not keep
             // an operator from denying a firmware: in the end who registered just now is forgotten, and registers again when it asks again.
             if last {
-                let next = Revision(gateway.store.read(Fleet::revision).0 + 1);
-                gateway.store.replace(loaded.fleet.clone().at_revision(next), true)?;
-            } else if !gateway.store.replace_seen(held.revision(), loaded.fleet.clone())? {
+                let next = Revision(gateway.store.revision().0 + 1);
+                gateway.store.replace(&loaded.fleet.clone().at_revision(next), true)?;
+            } else if !gateway.store.replace_seen(held.revision(), &loaded.fleet)? {
                 continue;
             }
             *files = paths(&loaded);
             break;
         }
-        Ok(gateway.store.read(Fleet::revision).0)
+        Ok(gateway.store.revision().0)
     });
     match read.await {
         Ok(Ok(revision)) => eprintln!("reloaded at revision {revision}"),

@@ -197,16 +197,22 @@ impl Index {
     pub fn replace(&self, fleet: &Fleet, force: bool) -> Result<(), ReplaceFault> {
         // Built before writers are kept waiting.
         let next = compact(fleet);
+        self.publish(|held| put_in_place(held, fleet, next, force)).map(drop)
+    }
+
+    /// Replaces the fleet as [`replace`](Self::replace) does, if it is still the one of revision `seen`, from which the new one was made; else nothing that
+    /// was applied since would be in it, and `false` is given: look again, and make it anew.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace) without force.
+    pub fn replace_seen(&self, seen: Revision, fleet: &Fleet) -> Result<bool, ReplaceFault> {
+        let next = compact(fleet);
+        let mut still = true;
         self.publish(|held| {
-            let (at, offered) = (held.revision(), next.revision());
-            if offered > at || force {
-                *held = next;
-                return Ok((offered, true));
-            }
-            let same = offered == at && held.spec() == fleet.spec();
-            if same { Ok((at, false)) } else { Err(ReplaceFault { held: at, offered }) }
-        })
-        .map(drop)
+            still = held.revision() == seen;
+            if still { put_in_place(held, fleet, next, false) } else { Ok((held.revision(), false)) }
+        })?;
+        Ok(still)
     }
 
     /// Carries out a registration (question 3); see [`Store::register`](crate::store::Store::register).
@@ -254,6 +260,22 @@ impl Index {
         retired.retain(|old| Arc::strong_count(old) > 1);
         Ok(revision)
     }
+}
+
+/// Puts `next`, which is `fleet`, in the place of what is held (L2); gives the revision, and whether that changed something.
+fn put_in_place(
+    held: &mut FleetOf<Table>,
+    fleet: &Fleet,
+    next: FleetOf<Table>,
+    force: bool,
+) -> Result<(Revision, bool), ReplaceFault> {
+    let (at, offered) = (held.revision(), next.revision());
+    if offered > at || force {
+        *held = next;
+        return Ok((offered, true));
+    }
+    let same = offered == at && held.spec() == fleet.spec();
+    if same { Ok((at, false)) } else { Err(ReplaceFault { held: at, offered }) }
 }
 
 /// Whether a batch changed something: then the revision grew, unless there is none above.

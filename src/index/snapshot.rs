@@ -6,11 +6,11 @@ use super::slot;
 use super::table::{Found, Table};
 use crate::check_in::CheckIn;
 use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
-use crate::fleet::devices::Devices;
+use crate::fleet::devices::{Devices, PlainDevices};
 use crate::fleet::whole::Few;
 use crate::fleet::{
-    ApiKey, CanonicalSerial, Device, DeviceState, Firmware, FleetOf, FleetSpec, Group, GroupId, KeyHash, Product,
-    ProductId, Revision, SerialFault, Version,
+    ApiKey, CanonicalSerial, Device, DeviceState, Firmware, Fleet, FleetOf, FleetSpec, Group, GroupId, KeyHash,
+    Product, ProductEntry, ProductId, Revision, SerialFault, Version,
 };
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -117,6 +117,19 @@ impl Snapshot {
     /// The specification of the whole fleet. `O(devices)`, and large: a record of its own for each.
     pub fn spec(&self) -> FleetSpec {
         self.fleet.spec()
+    }
+
+    /// The same fleet in plain maps, to be changed or compared apart from the index. `O(devices)`, and large: a record of its own for each.
+    pub fn to_fleet(&self) -> Fleet {
+        let mut plain = Fleet { revision: self.fleet.revision, keys: self.fleet.keys.clone(), ..Fleet::default() };
+        for (id, entry) in &self.fleet.products {
+            let mut devices = Vec::with_capacity(entry.devices.count());
+            entry.devices.each(&mut |device| devices.push((device.serial().into(), device.clone())));
+            let devices: PlainDevices = devices.into_iter().collect();
+            let entry = ProductEntry { few: entry.few.clone(), devices, new_devices: entry.new_devices };
+            plain.products.insert(id.clone(), entry);
+        }
+        plain
     }
 
     /// Its products, by name.
