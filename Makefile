@@ -6,7 +6,7 @@
 # make miri fuzz   need nightly; they say what is missing
 
 CARGO ?= cargo
-BENCHES = decide load
+BENCHES = decide load index
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 

@@ -9,16 +9,17 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "common/plain.rs"]
+mod plain;
 
 use common::{Random, Summary, medians};
 use otagate::*;
 use parking_lot::RwLock;
-use std::collections::HashMap;
+use plain::{KEY, Plain};
 use std::hint::black_box;
 
 const ASKS: usize = 4_096;
 const ROUNDS: usize = 31;
-const KEY: &[u8] = b"a-key-of-thirty-six-characters-or-so";
 
 fn main() {
     let mut summary = Summary::default();
@@ -56,8 +57,15 @@ fn bench(size: &str, devices: usize, summary: &mut Summary) {
     let mut random = Random(7);
     let serials: Vec<String> = (0..devices).map(|_| format!("{:012x}", random.next() >> 16)).collect();
     let group_of = |index: usize| if index.is_multiple_of(8) { "empty" } else { "stable" };
-    let store = MemoryStore::new(fleet(&serials, group_of));
-    let plain = RwLock::new(Plain::new(&serials, group_of));
+    let specs = serials.iter().enumerate().map(|(index, serial)| DeviceSpec {
+        serial: serial.clone(),
+        state: DeviceState::Verified,
+        group: group_of(index).into(),
+        ..Default::default()
+    });
+    let store = MemoryStore::new(plain::fleet(specs.collect()));
+    let rows = serials.iter().enumerate().map(|(index, serial)| (serial.as_str(), group_of(index), ""));
+    let plain = RwLock::new(Plain::new(rows));
     let now = Timestamp::from_millis(1_795_392_000_000);
 
     for case in &CASES {
@@ -106,98 +114,5 @@ fn bench(size: &str, devices: usize, summary: &mut Summary) {
             summary.put(format!("decide_serve_traced_{size}_ns"), traced);
             summary.put(format!("decide_trace_cost_{size}"), traced / ours);
         }
-    }
-}
-
-fn fleet(serials: &[String], group_of: impl Fn(usize) -> &'static str) -> Fleet {
-    let firmware = |version: &str| FirmwareSpec {
-        version: version.into(),
-        artifacts: vec![ArtifactSpec {
-            size_bytes: 1,
-            digests: Digests::blake3_of(b"image"),
-            locator: version.into(),
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let devices = serials.iter().enumerate().map(|(index, serial)| DeviceSpec {
-        serial: serial.clone(),
-        state: DeviceState::Verified,
-        group: group_of(index).into(),
-        ..Default::default()
-    });
-    let spec = FleetSpec {
-        revision: Revision(1),
-        products: vec![ProductFleetSpec {
-            product: ProductSpec {
-                id: "thermostat".into(),
-                keys: vec![ApiKey::new(KeyHash::of(KEY).unwrap())],
-                serial_scheme: SerialScheme::Mac,
-                versions: VersionRulesSpec { scheme: VersionScheme::Semver, ..Default::default() },
-                ..Default::default()
-            },
-            firmware: vec![firmware("1.2.0"), firmware("1.4.0"), firmware("2.0.0")],
-            groups: vec![
-                GroupSpec { id: "stable".into(), firmware: Some("1.4.0".into()), ..Default::default() },
-                GroupSpec { id: "empty".into(), ..Default::default() },
-            ],
-            devices: devices.collect(),
-        }],
-    };
-    spec.build().unwrap()
-}
-
-/// What one would write first.
-struct Plain {
-    keys: HashMap<[u8; 32], (String, Option<i64>, Option<i64>)>,
-    products: HashMap<String, PlainProduct>,
-}
-
-struct PlainProduct {
-    devices: HashMap<String, (String, String)>,
-    groups: HashMap<String, Option<String>>,
-    firmware: HashMap<String, Vec<String>>,
-}
-
-impl Plain {
-    fn new(serials: &[String], group_of: impl Fn(usize) -> &'static str) -> Self {
-        let firmware = ["1.2.0", "1.4.0", "2.0.0"].map(|version| (version.to_owned(), vec![version.to_owned()]));
-        let product = PlainProduct {
-            devices: serials
-                .iter()
-                .enumerate()
-                .map(|(index, serial)| (serial.clone(), ("verified".into(), group_of(index).into())))
-                .collect(),
-            groups: HashMap::from([("stable".into(), Some("1.4.0".into())), ("empty".into(), None)]),
-            firmware: HashMap::from(firmware),
-        };
-        Self {
-            keys: HashMap::from([(*blake3::hash(KEY).as_bytes(), ("thermostat".into(), None, None))]),
-            products: HashMap::from([("thermostat".into(), product)]),
-        }
-    }
-
-    fn decide(&self, ask: &CheckIn<'_>, now: Timestamp) -> u16 {
-        let Some((product, from, end)) = self.keys.get(blake3::hash(ask.key).as_bytes()) else { return 401 };
-        if from.is_some_and(|from| now.millis() < from) || end.is_some_and(|end| now.millis() >= end) {
-            return 401;
-        }
-        let Some(product) = self.products.get(product) else { return 401 };
-        let Ok(serial) = std::str::from_utf8(ask.serial) else { return 401 };
-        let serial = serial.replace([':', '-', '.'], "").to_ascii_lowercase();
-        if serial.len() != 12 || !serial.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return 401;
-        }
-        let Some((state, group)) = product.devices.get(&serial) else { return 401 };
-        if state != "verified" {
-            return 401;
-        }
-        let Some(Some(version)) = product.groups.get(group) else { return 404 };
-        let Some(artifacts) = product.firmware.get(version) else { return 404 };
-        let Ok(reported) = std::str::from_utf8(ask.version) else { return 304 };
-        if reported.trim().eq_ignore_ascii_case(version) {
-            return 304;
-        }
-        if artifacts.is_empty() { 404 } else { 200 }
     }
 }

@@ -54,9 +54,13 @@ pub fn medians<const N: usize>(rounds: usize, items: usize, mut subjects: [&mut 
     times.map(median)
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+pub fn median(values: Vec<f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[(values.len() as f64 * share) as usize]
 }
 
 /// SplitMix64.

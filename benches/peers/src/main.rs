@@ -20,6 +20,7 @@
 
 mod cedar;
 mod hashmap;
+mod index;
 mod launchdarkly;
 mod lmdb;
 mod ours;
@@ -64,6 +65,7 @@ enum Quarter {
 fn subjects(world: &World) -> Vec<Box<dyn Subject>> {
     vec![
         Box::new(ours::Ours::new(world)),
+        Box::new(index::Indexed::new(world)),
         Box::new(hashmap::HashMaps::new(world)),
         Box::new(yggdrasil::Yggdrasil::new(world)),
         Box::new(launchdarkly::LaunchDarkly::new(world)),
