@@ -1,0 +1,104 @@
+//! Draws changes to a fleet, a good part of them legal, and the spellings of a serial.
+
+use super::draw::{self, Draw};
+use super::translate;
+use otagate::*;
+
+/// Drawn from a seed, checked.
+pub fn fleet(seed: u64) -> Fleet {
+    translate::fleet_spec(&draw::world(&mut Draw(seed))).build().unwrap()
+}
+
+/// A change that may be legal: names and values are those of some drawn fleet, often of this one.
+pub fn change(draw: &mut Draw, fleet: &Fleet) -> Change {
+    let other = self::fleet(draw.below(50));
+    let from = if draw.once_in(3) { &other } else { fleet };
+    let entries: Vec<ProductFleetSpec> = from.spec().products;
+    let Some(entry) = (!entries.is_empty()).then(|| draw.of(&entries)) else {
+        return Change::RemoveProduct { product: ProductId::new("p").unwrap() };
+    };
+    let product = ProductId::new(&entry.product.id).unwrap();
+    let no_group = GroupSpec { id: "default".into(), ..Default::default() };
+    let group_spec = if entry.groups.is_empty() { no_group } else { draw.of(&entry.groups) };
+    let group = GroupId::new(&group_spec.id).unwrap();
+    let firmware = entry.firmware.first().map(|_| draw.of(&entry.firmware));
+    let version = firmware.as_ref().map_or("1.0.0".to_owned(), |firmware| firmware.version.clone());
+    let maybe_version = draw.some(2, |_| version.clone());
+    let device = entry.devices.first().map(|_| draw.of(&entry.devices)).unwrap_or(DeviceSpec {
+        serial: "12".into(),
+        group: "default".into(),
+        ..Default::default()
+    });
+    let serial = device.serial.clone();
+    // Mostly the rollout that the group has, and its next wave.
+    let own = group_spec.rollout.as_ref().filter(|_| !draw.once_in(4));
+    let rollout = RolloutId::new(own.map_or(draw.of(&["r7", "r8"]), |rollout| &rollout.id)).unwrap();
+    let next = own.and_then(|rollout| rollout.waves.iter().position(|wave| wave.opened.is_none()));
+    let wave = next.unwrap_or(draw.below(3) as usize);
+    let at = Timestamp::from_millis(draw::NOW + draw.below(1_000) as i64);
+    let opened = Opened { at, threshold: Some(draw.next()), counted: None, eligible: None };
+    match draw.below(31) {
+        0 => Change::PutProduct { product: entry.product },
+        1 if draw.once_in(4) => Change::RemoveProduct { product },
+        2 | 1 => firmware.map_or(Change::RemoveFirmware { product: product.clone(), firmware: version }, |firmware| {
+            Change::PutFirmware { product, firmware }
+        }),
+        3 => Change::RemoveFirmware { product, firmware: version },
+        4 => Change::DenyFirmware { product, firmware: version, denied: draw.once_in(2) },
+        5 => Change::PutGroup { product, group: group_spec },
+        6 => Change::RemoveGroup { product, group },
+        7 => Change::AssignFirmware { product, group, firmware: maybe_version },
+        8 => Change::SetPolicy { product, group, policy: draw.of(&[Policy::AnyDifference, Policy::ForwardOnly]) },
+        9 => Change::AssignConfig { product, group, config: group_spec.config },
+        10 => Change::AssignResources { product, group, resources: group_spec.resources },
+        11 => Change::CapGroup { product, group, cap: maybe_version },
+        12 => Change::SetWindow { product, group, window: group_spec.window },
+        13 => Change::CapDownloads { product, group, downloads_max: Some(3) },
+        14 => Change::PutDevice { product, device },
+        15 => Change::RemoveDevice { product, serial },
+        16 => Change::MoveDevice { product, serial, group, at },
+        17 => Change::SetDeviceState {
+            product,
+            serial,
+            state: draw.of(&[
+                DeviceState::New,
+                DeviceState::Verified,
+                DeviceState::Blocked,
+                DeviceState::Disabled,
+                DeviceState::Quota,
+            ]),
+        },
+        18 => Change::PinDevice { product, serial, firmware: maybe_version },
+        19 => Change::CapDevice { product, serial, cap: maybe_version },
+        20 => Change::SeeDevice {
+            product,
+            serial,
+            version: draw.of(&[Some(version), Some(String::new()), None]),
+            hardware: draw.of(&[None, Some("a".to_owned()), Some("é".to_owned())]),
+        },
+        21 => Change::Register { product, serial: draw.of(&["77", "a4cf12345670"]).into(), at },
+        22 => group_spec
+            .rollout
+            .map_or(Change::RemoveGroup { product: product.clone(), group: group.clone() }, |rollout| {
+                Change::PutRollout { product, group, rollout }
+            }),
+        23 => Change::StartRollout { product, group, rollout, at },
+        24 => Change::OpenWave { product, group, rollout, wave, opened },
+        25 => Change::AddFirst { product, group, rollout, serials: vec![serial] },
+        26 => Change::SetProgress { product, group, rollout, progress: Progress::default() },
+        27 => Change::PauseRollout { product, group, rollout, cut: draw.once_in(2), why: "2 failed".into() },
+        28 => Change::ResumeRollout { product, group, rollout },
+        29 => Change::CompleteRollout { product, group, rollout },
+        _ => Change::AbortRollout { product, group, rollout, fate: draw.of(&[Fate::Leave, Fate::Downgrade]) },
+    }
+}
+
+/// Another spelling of a canonical serial, where its scheme has one.
+pub fn respelled(scheme: SerialScheme, canonical: &str) -> String {
+    let pairs = || canonical.as_bytes().chunks(2).map(String::from_utf8_lossy).collect::<Vec<_>>();
+    match scheme {
+        SerialScheme::Mac => pairs().join(":").to_uppercase(),
+        SerialScheme::Hex | SerialScheme::OpaqueNocase => canonical.to_ascii_uppercase(),
+        SerialScheme::Opaque | SerialScheme::Decimal => canonical.to_owned(),
+    }
+}
