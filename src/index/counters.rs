@@ -92,16 +92,13 @@ impl Sums {
     /// Takes over the counts of readers that are gone: nobody else holds their blocks.
     fn sweep(&mut self) {
         let Self { live, gone } = self;
-        live.retain(|(product, block)| {
-            // Acquires what the reader wrote before it let go.
-            let alone = Arc::strong_count(block) == 1;
-            if alone {
-                std::sync::atomic::fence(Ordering::Acquire);
-                for (number, count) in block.counts() {
-                    *gone.entry((product.clone(), number)).or_default() += count;
-                }
+        live.retain_mut(|(product, block)| {
+            // Nobody else holds it, and what its reader wrote before it let go is seen.
+            let Some(block) = Arc::get_mut(block) else { return true };
+            for (number, count) in block.counts() {
+                *gone.entry((product.clone(), number)).or_default() += count;
             }
-            !alone
+            false
         });
     }
 }

@@ -4,7 +4,7 @@
 //! SipHash with a secret of its own: no key is held, no two keys can be made to look alike, and what a guess shares with a key changes nothing.
 //!
 //! **Time.** A key that nobody has is not remembered: it pays the BLAKE3 each time, and so does whoever is told 401 under a known key
-//! ([`Reader`](super::Reader)). So the time of a 401 does not tell whether the key exists.
+//! ([`Reader`](super::Reader)); both read a serial and two lines. Whether a key exists makes no difference to the work that a 401 takes.
 
 use super::snapshot::{Keys, Place, Snapshot};
 use crate::fleet::{KEY_BYTES_MAX, KeyHash};

@@ -278,7 +278,11 @@ impl Snapshot {
     #[inline(always)]
     pub(super) fn facts<'s>(&'s self, located: Option<&Located<'s>>, found: Option<Found<'s>>) -> Facts<'s> {
         let mut facts = Facts { revision: self.fleet.revision(), key: None, device: None, group: None };
-        let Some(Located { product, key: Some(key), serial, .. }) = located else { return facts };
+        let Some(Located { product, key: Some(key), serial, .. }) = located else {
+            // The search was for nobody, but it was made.
+            std::hint::black_box(found.is_some());
+            return facts;
+        };
         facts.key = Some(KeyFacts { product: &product.few.product, key, serial: *serial });
         let Some(found) = found.filter(|_| serial.is_ok()) else { return facts };
         let rare = found.rare();
