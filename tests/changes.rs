@@ -359,3 +359,23 @@ fn a_group_that_is_written_moves_no_rollout_on() {
         fleet.clone().apply(&[change]).unwrap();
     }
 }
+
+/// A device that names its own group among the earlier ones would name it twice once it was moved, and every later change of it would be refused.
+#[test]
+fn a_device_was_not_in_its_own_group_before() {
+    let mut fleet = FleetSpec {
+        products: vec![ProductFleetSpec {
+            product: ProductSpec { id: "p".into(), ..Default::default() },
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+    .build()
+    .unwrap();
+    let group = GroupId::new("a").unwrap();
+    let earlier_groups = vec![(group, Timestamp::from_millis(7))];
+    let device = DeviceSpec { serial: "1".into(), group: "a".into(), earlier_groups, ..Default::default() };
+    let put = Change::PutDevice { product: ProductId::new("p").unwrap(), device };
+    let refused = fleet.apply(&[put]).unwrap_err();
+    assert_eq!(refused.to_string(), "changes[0].device.earlier_groups: names `a`, which it is in");
+}

@@ -181,7 +181,7 @@ fn what_was_loaded_is_changed_like_any_other() {
                 }
             };
             let changes: Vec<Change> = chunk.iter().map(change).collect();
-            assert_eq!(index.apply(&changes), twin.apply(&changes), "seed {seed}");
+            assert_eq!(index.apply(&changes).unwrap(), twin.apply(&changes).unwrap(), "seed {seed}");
         }
         assert!(index.snapshot().spec() == twin.spec(), "seed {seed}");
         let full = index.snapshot().bytes().total();

@@ -24,7 +24,7 @@ use std::sync::Arc;
 enum Note<D> {
     Few(ProductId, Arc<Few>),
     Device(ProductId, Box<str>, Option<Device>),
-    Entry(ProductId, Option<ProductEntryOf<D>>),
+    Entry(ProductId, Option<Arc<ProductEntryOf<D>>>),
     Key(KeyHash, Option<ProductId>),
 }
 
@@ -83,6 +83,11 @@ impl<D: Devices> FleetOf<D> {
         outcome.map(|()| self.revision)
     }
 
+    /// A product, to be changed: whoever shares the fleet keeps it as it was.
+    fn entry_mut(&mut self, id: &str) -> Option<&mut ProductEntryOf<D>> {
+        self.products.get_mut(id).map(Arc::make_mut)
+    }
+
     fn put_back(&mut self, note: Note<D>) {
         match note {
             Note::Key(hash, Some(owner)) => drop(Arc::make_mut(&mut self.keys).insert(hash, owner)),
@@ -90,12 +95,12 @@ impl<D: Devices> FleetOf<D> {
             Note::Entry(id, Some(entry)) => drop(self.products.insert(id, entry)),
             Note::Entry(id, None) => drop(self.products.remove(&id)),
             Note::Few(id, few) => {
-                if let Some(entry) = self.products.get_mut(&id) {
+                if let Some(entry) = self.entry_mut(id.as_str()) {
                     entry.few = few;
                 }
             }
             Note::Device(id, serial, device) => {
-                if let Some(entry) = self.products.get_mut(&id) {
+                if let Some(entry) = self.entry_mut(id.as_str()) {
                     entry.set_device(serial, device);
                 }
             }
@@ -109,7 +114,7 @@ impl<D: Devices> FleetOf<D> {
             _ => {}
         }
         let mut edit = Edit {
-            entry: self.products.get_mut(change.product()).ok_or_else(|| unknown("product", change.product()))?,
+            entry: self.entry_mut(change.product()).ok_or_else(|| unknown("product", change.product()))?,
             notes,
         };
         match change {
@@ -192,10 +197,10 @@ impl<D: Devices> FleetOf<D> {
             notes.list.push(Note::Key(key.hash, before));
         }
         self.add_keys(&product, "product.", &mut problems);
-        match self.products.get_mut(&id) {
+        match self.entry_mut(id.as_str()) {
             None => {
                 let few = Few { product: Arc::new(product), catalogue: Arc::default(), groups: BTreeMap::new() };
-                self.products.insert(id.clone(), ProductEntryOf::new(few));
+                self.products.insert(id.clone(), Arc::new(ProductEntryOf::new(few)));
                 notes.list.push(Note::Entry(id, None));
             }
             Some(entry) if entry.product().same_rules(&product) => {
@@ -220,7 +225,7 @@ impl<D: Devices> FleetOf<D> {
                 }
                 let again = ProductFleetSpec { product: spec.clone(), ..entry.spec() };
                 if let Some(again) = problems.check("", again.build_as()) {
-                    let old = self.products.insert(id.clone(), again);
+                    let old = self.products.insert(id.clone(), Arc::new(again));
                     notes.list.push(Note::Entry(id, old));
                 }
             }

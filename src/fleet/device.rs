@@ -110,6 +110,9 @@ impl DeviceSpec {
         if earlier_groups.len() > EARLIER_GROUPS_MAX || earlier_groups.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             problems.add("earlier_groups", format!("names a group twice, or more than {EARLIER_GROUPS_MAX}"));
         }
+        if earlier_groups.iter().any(|(earlier, _)| earlier.as_str() == self.group) {
+            problems.add("earlier_groups", format!("names `{}`, which it is in", self.group.escape_debug()));
+        }
         let hardware = self.hardware.as_deref().map(Box::from);
         let rare = Rare { pin, cap, hardware, earlier_groups };
         let all = serial.zip(group).map(|(serial, group)| Device {

@@ -70,7 +70,7 @@ pub type ProductEntry = ProductEntryOf<PlainDevices>;
 pub struct FleetOf<D> {
     pub(crate) revision: Revision,
     pub(crate) keys: Arc<BTreeMap<KeyHash, ProductId>>,
-    pub(crate) products: BTreeMap<ProductId, ProductEntryOf<D>>,
+    pub(crate) products: BTreeMap<ProductId, Arc<ProductEntryOf<D>>>,
 }
 
 /// A product with all that is its own, checked.
@@ -289,17 +289,17 @@ impl<D: Devices> FleetOf<D> {
 
     /// The product that has a key of that hash.
     pub fn product_of_key(&self, hash: &KeyHash) -> Option<&ProductEntryOf<D>> {
-        self.keys.get(hash).and_then(|id| self.products.get(id))
+        self.keys.get(hash).and_then(|id| self.products.get(id)).map(|entry| &**entry)
     }
 
     /// The product of that name.
     pub fn product(&self, id: &str) -> Option<&ProductEntryOf<D>> {
-        self.products.get(id)
+        self.products.get(id).map(|entry| &**entry)
     }
 
     /// Its products, by name.
     pub fn products(&self) -> impl ExactSizeIterator<Item = &ProductEntryOf<D>> {
-        self.products.values()
+        self.products.values().map(|entry| &**entry)
     }
 
     /// The specification that builds this value again, in one order whatever way it came about.
@@ -315,7 +315,7 @@ impl<D: Devices> FleetOf<D> {
             problems.add("product.id", format!("product `{id}` stands twice"));
         } else {
             self.add_keys(entry.product(), "product.", &mut problems);
-            self.products.insert(id, entry);
+            self.products.insert(id, Arc::new(entry));
         }
         problems.finish(Some(()))
     }

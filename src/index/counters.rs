@@ -37,6 +37,8 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 struct Sums {
     live: Vec<(Option<ProductId>, Arc<Block>)>,
+    /// With as many live ones it is time to look who is gone.
+    sweep_at: usize,
     /// Of readers that are gone.
     gone: BTreeMap<(Option<ProductId>, u16), u64>,
 }
@@ -67,7 +69,11 @@ impl Counters {
     pub(super) fn block(&self, product: Option<ProductId>) -> Arc<Block> {
         let block = Arc::<Block>::default();
         let mut sums = self.sums.lock();
-        sums.sweep();
+        if sums.live.len() >= sums.sweep_at {
+            sums.sweep();
+            // So that a block costs the same, however many there are.
+            sums.sweep_at = 2 * sums.live.len() + 64;
+        }
         sums.live.push((product, block.clone()));
         block
     }
@@ -91,7 +97,7 @@ impl Counters {
 impl Sums {
     /// Takes over the counts of readers that are gone: nobody else holds their blocks.
     fn sweep(&mut self) {
-        let Self { live, gone } = self;
+        let Self { live, gone, .. } = self;
         live.retain_mut(|(product, block)| {
             // Nobody else holds it, and what its reader wrote before it let go is seen.
             let Some(block) = Arc::get_mut(block) else { return true };

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 
-const CHUNK: usize = 64;
+const CHUNK: usize = 16;
 const SHARDS: usize = 64;
 
 /// Values by number, counted by their uses.

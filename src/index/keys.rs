@@ -3,8 +3,8 @@
 //! A key is held as its BLAKE3 alone, which costs more than all the rest of a decision. So each reader remembers the keys that it found, under a 128-bit
 //! SipHash with a secret of its own: no key is held, no two keys can be made to look alike, and what a guess shares with a key changes nothing.
 //!
-//! **Time.** A key that nobody has is not remembered: it pays the BLAKE3 each time, and so does whoever is told 401 under a known key
-//! ([`Reader`](super::Reader)); both read a serial and two lines. Whether a key exists makes no difference to the work that a 401 takes.
+//! **Time.** A key that nobody has is not remembered: it pays the BLAKE3 each time, and it searches the devices of the largest product. Whoever is told 401 under a
+//! known key makes up for both ([`Reader`](super::Reader)), so that the work of a 401 does not tell whether its key exists.
 
 use super::snapshot::{Keys, Place, Snapshot};
 use crate::fleet::{KEY_BYTES_MAX, KeyHash};
@@ -67,10 +67,4 @@ impl KnownKeys {
         self.of = keys.clone();
         self.known.fill(None);
     }
-}
-
-/// Takes the time that a key costs which nobody has.
-#[inline]
-pub(super) fn pay(key: &[u8]) {
-    std::hint::black_box(KeyHash::of(key));
 }

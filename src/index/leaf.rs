@@ -37,8 +37,30 @@ pub(super) struct Leaf {
 struct Beside {
     /// Serials, each with its length before it.
     text: Vec<u8>,
+    /// How much of the text is of devices that are gone.
+    gone: usize,
     /// By the key of the slot.
     apart: BTreeMap<u64, Apart>,
+    /// In the order of their keys.
+    earlier: Vec<Earlier>,
+}
+
+/// A group that a device was in before. Many a device was moved once, so this takes no more than it must.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    /// Of its slot.
+    key: u64,
+    /// The number of the group.
+    group: u32,
+    entered_at: Timestamp,
+}
+
+/// What is known of a device beside its slot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Aside {
+    pub(super) apart: Apart,
+    /// Groups by number, and when it entered each for the first time.
+    pub(super) earlier: Vec<(u32, Timestamp)>,
 }
 
 /// What few devices have.
@@ -48,7 +70,7 @@ pub(super) struct Apart {
     pub(super) entered_at: Option<Timestamp>,
     /// Where it has no number.
     pub(super) profile: Option<Profile>,
-    /// Pin, cap, groups that it was in before.
+    /// Pin and cap.
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -67,7 +89,7 @@ pub(super) struct Resident {
     /// Where the serial stands beside, the key is made anew when it is placed.
     pub(super) slot: Slot,
     pub(super) text: Option<Box<[u8]>>,
-    pub(super) apart: Option<Box<Apart>>,
+    pub(super) aside: Option<Box<Aside>>,
 }
 
 /// More devices than two lines can take have hashes that are alike in all that counts: chosen serials, or one chance in very many. Here is everybody who
@@ -80,7 +102,7 @@ impl Resident {
     pub(super) fn number(&mut self, profile: &Numbered) {
         let mut meta = Meta::unpack(self.slot.meta);
         if let Some(profile) = &profile.apart {
-            self.apart.get_or_insert_default().profile = Some(profile.clone());
+            self.aside.get_or_insert_default().apart.profile = Some(profile.clone());
             meta.apart = true;
         }
         self.slot.meta = Meta { profile: profile.number, ..meta }.pack();
@@ -91,6 +113,33 @@ impl Resident {
             Some(text) => secret.of_text(text),
             None => secret.of_key(self.slot.key),
         }
+    }
+}
+
+impl Beside {
+    /// Where among these is what is of that key.
+    fn place_of(earlier: &[Earlier], key: u64) -> std::ops::Range<usize> {
+        let first = earlier.partition_point(|earlier| earlier.key < key);
+        let len = earlier.get(first..).unwrap_or_default().partition_point(|earlier| earlier.key == key);
+        first..first + len
+    }
+
+    fn set(&mut self, key: u64, aside: Aside) {
+        if aside.apart == Apart::default() {
+            self.apart.remove(&key);
+        } else {
+            self.apart.insert(key, aside.apart);
+        }
+        let earlier = aside.earlier.into_iter().map(|(group, entered_at)| Earlier { key, group, entered_at });
+        self.earlier.splice(Self::place_of(&self.earlier, key), earlier);
+    }
+
+    fn knows(&self, key: u64) -> bool {
+        self.apart.contains_key(&key) || !Self::place_of(&self.earlier, key).is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.apart.is_empty() && self.earlier.is_empty() && self.gone == self.text.len()
     }
 }
 
@@ -165,8 +214,22 @@ impl Leaf {
         any.then(|| self.slots().filter(|slot| Meta::unpack(slot.meta).apart)).into_iter().flatten()
     }
 
+    /// What is known of the device of that key beside its slot.
+    pub(super) fn aside(&self, key: u64) -> Option<Box<Aside>> {
+        let apart = self.apart(key).cloned();
+        let earlier: Vec<_> = self.earlier(key).collect();
+        (apart.is_some() || !earlier.is_empty()).then(|| Box::new(Aside { apart: apart.unwrap_or_default(), earlier }))
+    }
+
+    /// The groups that the device of that key was in before, by number.
+    pub(super) fn earlier(&self, key: u64) -> impl Iterator<Item = (u32, Timestamp)> {
+        let all = self.beside.as_ref().map_or(&[][..], |beside| &beside.earlier);
+        let of_key = all.get(Beside::place_of(all, key)).unwrap_or_default();
+        of_key.iter().map(|earlier| (earlier.group, earlier.entered_at))
+    }
+
     fn resident(&self, slot: Slot) -> Resident {
-        Resident { slot, text: self.text(slot.key).map(Into::into), apart: self.apart(slot.key).cloned().map(Box::new) }
+        Resident { slot, text: self.text(slot.key).map(Into::into), aside: self.aside(slot.key) }
     }
 
     /// All its devices, to be placed elsewhere.
@@ -175,24 +238,22 @@ impl Leaf {
     }
 
     /// Changes what is known of a device that stands here.
-    pub(super) fn write(&mut self, at: (usize, usize), meta: u64, apart: Option<Box<Apart>>) {
+    pub(super) fn write(&mut self, at: (usize, usize), meta: u64, aside: Option<Box<Aside>>) {
         let key = self.slot(at).key;
         if let Some(slot) = Arc::make_mut(&mut self.lines).get_mut(at.0).and_then(|line| line.0.get_mut(at.1)) {
             slot.meta = meta;
         }
-        self.set_apart(key, apart);
+        self.set_aside(key, aside);
     }
 
-    fn set_apart(&mut self, key: u64, apart: Option<Box<Apart>>) {
-        match apart {
-            Some(apart) => {
-                Arc::make_mut(self.beside.get_or_insert_default()).apart.insert(key, *apart);
-            }
+    fn set_aside(&mut self, key: u64, aside: Option<Box<Aside>>) {
+        match aside {
+            Some(aside) => Arc::make_mut(self.beside.get_or_insert_default()).set(key, *aside),
             None => {
-                if let Some(beside) = self.beside.as_mut().filter(|beside| beside.apart.contains_key(&key)) {
-                    Arc::make_mut(beside).apart.remove(&key);
+                if let Some(beside) = self.beside.as_mut().filter(|beside| beside.knows(key)) {
+                    Arc::make_mut(beside).set(key, Aside::default());
                 }
-                self.beside.take_if(|beside| beside.apart.is_empty() && beside.text.is_empty());
+                self.beside.take_if(|beside| beside.is_empty());
             }
         }
     }
@@ -204,8 +265,8 @@ impl Leaf {
         if let Some(text) = &resident.text {
             slot.key = self.add_text(text, hash);
         }
-        if resident.apart.is_some() {
-            self.set_apart(slot.key, resident.apart);
+        if resident.aside.is_some() {
+            self.set_aside(slot.key, resident.aside);
         }
         let Err(homeless) = self.place(slot, hash, secret) else { return Ok(()) };
         let mut slots: Vec<Slot> = self.slots().collect();
@@ -223,25 +284,24 @@ impl Leaf {
         slot::beside(hash, at)
     }
 
-    /// Removes the device that stands there. Its serial goes with it, so that none lingers.
+    /// Removes the device that stands there.
     pub(super) fn remove(&mut self, at: (usize, usize), secret: Secret) -> Result<(), Crowded> {
         let gone = self.slot(at);
-        if self.text(gone.key).is_some() {
-            let rest: Vec<Resident> =
-                self.slots().filter(|slot| slot.key != gone.key).map(|slot| self.resident(slot)).collect();
-            *self = Self::default();
-            *self = Self::of(rest, secret)?;
-            return Ok(());
-        }
+        let text = self.text(gone.key).map_or(0, |text| text.len() + 1);
         if let Some(slot) = Arc::make_mut(&mut self.lines).get_mut(at.0).and_then(|line| line.0.get_mut(at.1)) {
             *slot = Slot::default();
         }
-        self.set_apart(gone.key, None);
-        // A leaf that emptied is packed anew.
+        self.set_aside(gone.key, None);
+        if let Some(beside) = self.beside.as_mut().filter(|_| text > 0) {
+            Arc::make_mut(beside).gone += text;
+        }
+        // A leaf that emptied is packed anew, and so is its text.
         let left = self.slots().count();
-        if lines_for(left) * 2 < self.lines.len() {
-            let slots: Vec<Slot> = self.slots().collect();
-            self.arrange(&slots, secret)?;
+        let text_left = self.beside.as_ref().is_none_or(|beside| beside.gone * 2 <= beside.text.len());
+        if lines_for(left) * 2 < self.lines.len() || !text_left {
+            let rest: Vec<Resident> = self.residents().collect();
+            *self = Self::default();
+            *self = Self::of(rest, secret)?;
         }
         Ok(())
     }
@@ -250,17 +310,19 @@ impl Leaf {
     pub(super) fn of(residents: impl IntoIterator<Item = Resident>, secret: Secret) -> Result<Self, Crowded> {
         let mut leaf = Self::default();
         let mut slots = Vec::new();
-        for Resident { mut slot, text, apart } in residents {
+        for Resident { mut slot, text, aside } in residents {
             if let Some(text) = text {
                 slot.key = leaf.add_text(&text, secret.of_text(&text));
             }
-            if apart.is_some() {
-                leaf.set_apart(slot.key, apart);
+            if aside.is_some() {
+                leaf.set_aside(slot.key, aside);
             }
             slots.push(slot);
         }
         if let Some(beside) = &mut leaf.beside {
-            Arc::make_mut(beside).text.shrink_to_fit();
+            let beside = Arc::make_mut(beside);
+            beside.text.shrink_to_fit();
+            beside.earlier.shrink_to_fit();
         }
         leaf.arrange(&slots, secret)?;
         Ok(leaf)
@@ -316,7 +378,8 @@ impl Leaf {
         let beside = self.beside.as_ref().map_or(0, |beside| {
             let rare = |apart: &Apart| apart.rare.as_ref().map_or(0, |_| size_of::<Rare>());
             let each: usize = beside.apart.values().map(|apart| size_of::<(u64, Apart)>() + rare(apart)).sum();
-            size_of::<Beside>() + beside.text.capacity() + each
+            let earlier = beside.earlier.capacity() * size_of::<Earlier>();
+            size_of::<Beside>() + beside.text.capacity() + earlier + each
         });
         LeafBytes { slots: self.lines.len() * size_of::<Line>(), beside }
     }
@@ -341,7 +404,7 @@ mod tests {
     fn resident(serial: &str) -> Resident {
         let packed = slot::pack(&CanonicalSerial::of_canonical(serial));
         let text = packed.is_none().then(|| serial.as_bytes().into());
-        Resident { slot: Slot { key: packed.unwrap_or(0), meta: serial.len() as u64 }, text, apart: None }
+        Resident { slot: Slot { key: packed.unwrap_or(0), meta: serial.len() as u64 }, text, aside: None }
     }
 
     fn holds(leaf: &Leaf, serial: &str, secret: Secret) -> bool {

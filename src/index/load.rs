@@ -21,6 +21,8 @@ use std::collections::HashMap;
 
 /// A share of the leaves is one thread's at a time.
 const SHARES: usize = 64;
+/// So few rows are not worth a thread.
+const ONE_BY_ONE_MAX: usize = if cfg!(test) { 8 } else { 1_024 };
 
 /// One device of a load, borrowed from wherever it stands.
 pub(super) struct Row<'s> {
@@ -76,6 +78,8 @@ struct Placed {
 struct Part<'s> {
     shares: Vec<Vec<Placed>>,
     profiles: Vec<Names<'s>>,
+    /// Groups that devices were in before, by the number that the thread gave them, and how many were.
+    earlier: Vec<(&'s GroupId, u64)>,
 }
 
 /// What rows share, and how many do.
@@ -98,7 +102,8 @@ pub(super) fn load<'s, S: Sync>(
     sources: &'s [S],
     read: impl Fn(usize, &'s S) -> Option<Row<'s>> + Sync,
 ) -> Result<Table, Vec<Twice>> {
-    if sources.len() < table.count() / 8 {
+    // One by one costs some sixty times as much a row, and nothing for the devices that are there.
+    if sources.len() < ONE_BY_ONE_MAX.max(table.count() / 64) {
         return put_each(table, sources, read);
     }
     let leaves = Table::leaves_for(table.count() + sources.len());
@@ -172,6 +177,10 @@ fn build<'s, S: Sync>(
     let numbers: Vec<Vec<Option<Numbered>>> =
         parts.iter().map(|part| part.profiles.iter().map(|names| number(&mut profiles, names)).collect()).collect();
 
+    let earlier: Vec<Vec<u32>> = (parts.iter())
+        .map(|part| part.earlier.iter().map(|(group, uses)| profiles.acquire_group(group, *uses)).collect())
+        .collect();
+
     // One list of rows for each share, from all parts, in their order.
     let mut shares: Vec<Vec<(usize, Vec<Placed>)>> = std::iter::repeat_with(Vec::new).take(SHARES).collect();
     for (of, part) in parts.into_iter().enumerate() {
@@ -183,7 +192,9 @@ fn build<'s, S: Sync>(
     let mut shares: Vec<Share> = std::thread::scope(|scope| {
         let worker = || {
             let next = || work.lock().next();
-            std::iter::from_fn(next).map(|(share, rows)| (share, build_share(share, rows, &numbers, place))).collect()
+            std::iter::from_fn(next)
+                .map(|(share, rows)| (share, build_share(share, rows, &numbers, &earlier, place)))
+                .collect()
         };
         let workers: Vec<std::thread::ScopedJoinHandle<'_, Vec<Share>>> =
             (0..threads).map(|_| scope.spawn(worker)).collect();
@@ -247,6 +258,8 @@ fn read_rows<'s, S>(
     let mut shares = shares_for(sources.len());
     let mut profiles: Vec<Names<'s>> = Vec::new();
     let mut numbers = HashMap::new();
+    let mut earlier: Vec<(&'s GroupId, u64)> = Vec::new();
+    let mut earlier_numbers: HashMap<&'s GroupId, u32> = HashMap::new();
     let mut last = None;
     for (source, row) in sources.iter().zip(first_row..) {
         let Some(read) = read(row, source) else { continue };
@@ -264,15 +277,24 @@ fn read_rows<'s, S>(
         profiles[profile].rows += 1;
         let sought = place.secret.seek(&read.serial);
         let rare = read.rare.cloned().map(Box::new);
-        // The profile is numbered later.
-        let (meta, apart) = slot_of(read.state, read.entered_at, Numbered { number: 0, apart: None }, rare);
+        let groups = read.rare.map_or(&[][..], |rare| &rare.earlier_groups).iter().map(|(group, at)| {
+            let number = *earlier_numbers.entry(group).or_insert_with(|| {
+                earlier.push((group, 0));
+                earlier.len() as u32 - 1
+            });
+            earlier[number as usize].1 += 1;
+            (number, *at)
+        });
+        // Profile and groups are numbered later.
+        let unnumbered = Numbered { number: 0, apart: None };
+        let (meta, aside) = slot_of(read.state, read.entered_at, unnumbered, rare, groups.collect());
         let text = sought.packed.is_none().then(|| sought.serial.into());
-        let resident = Resident { slot: Slot { key: sought.packed.unwrap_or(0), meta }, text, apart };
+        let resident = Resident { slot: Slot { key: sought.packed.unwrap_or(0), meta }, text, aside };
         // Rows are fewer than 2^32: as many would not fit into memory.
         let row = Some((row as u32, profile as u32));
         shares[place.share(sought.hash)].push(Placed { hash: sought.hash, resident, row });
     }
-    Part { shares, profiles }
+    Part { shares, profiles, earlier }
 }
 
 /// Devices that the table has already.
@@ -282,7 +304,7 @@ fn read_held<'s>(held: &[&Leaf], place: Places) -> Part<'s> {
         let hash = resident.hash(place.secret);
         shares[place.share(hash)].push(Placed { hash, resident, row: None });
     }
-    Part { shares, profiles: Vec::new() }
+    Part { shares, profiles: Vec::new(), earlier: Vec::new() }
 }
 
 /// The leaves of one share.
@@ -290,6 +312,7 @@ fn build_share(
     share: usize,
     parts: Vec<(usize, Vec<Placed>)>,
     numbers: &[Vec<Option<Numbered>>],
+    earlier: &[Vec<u32>],
     place: Places,
 ) -> Result<Vec<Leaf>, Refused> {
     let (first, end) = (place.first(share), place.first(share + 1));
@@ -298,6 +321,9 @@ fn build_share(
         for Placed { hash, mut resident, row } in part {
             if let Some(Some(profile)) = row.and_then(|(_, profile)| numbers[of].get(profile as usize)) {
                 resident.number(profile);
+                for (group, _) in resident.aside.iter_mut().flat_map(|aside| &mut aside.earlier) {
+                    *group = earlier[of].get(*group as usize).copied().unwrap_or(u32::MAX);
+                }
             }
             leaves[place.leaf(hash) - first].push((resident, row.map(|(row, _)| row)));
         }

@@ -155,7 +155,8 @@ impl Index {
         })
     }
 
-    /// Adds many devices that are not there yet, on all processors, as one revision: all of them or none. Some tenths of a microsecond for each.
+    /// Adds many devices that are not there yet, on all processors, as one revision: all of them or none. Some tenths of a microsecond for each, where they are
+    /// many; a few for an index of millions are put one by one, in some ten microseconds each.
     ///
     /// ```
     /// use otagate::{DeviceRow, DeviceState, Fleet, Index, ProductId, ProductSpec, Change};
@@ -176,7 +177,7 @@ impl Index {
     pub fn add_devices(&self, product: &ProductId, rows: &[DeviceRow<'_>]) -> Result<Revision, Problems> {
         self.publish(|fleet| {
             let mut problems = Problems::default();
-            let Some(entry) = fleet.products.get_mut(product) else {
+            let Some(entry) = fleet.products.get_mut(product).map(Arc::make_mut) else {
                 problems.add("product", format!("there is no product `{product}`"));
                 return problems.finish(None);
             };
@@ -291,7 +292,7 @@ fn compact(fleet: &Fleet) -> FleetOf<Table> {
         // No two devices of a map have one serial.
         let table = load::load(&Table::default(), &devices, |_, device| Some(Row::of(device))).unwrap_or_default();
         let entry = ProductEntryOf { few: entry.few.clone(), devices: table, new_devices: entry.new_devices };
-        compact.products.insert(id.clone(), entry);
+        compact.products.insert(id.clone(), Arc::new(entry));
     }
     compact
 }

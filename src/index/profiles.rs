@@ -64,19 +64,28 @@ impl Profiles {
         let text = |text: Option<&str>| text.map(Arc::from);
         let profile = |group| Profile { group, version: text(version), hardware: text(hardware) };
         let known = self.groups.find(group).map(profile).filter(|profile| self.profiles.find(profile).is_some());
-        // There are more numbers for groups than a fleet has devices.
-        let profile =
-            known.unwrap_or_else(|| profile(Arc::make_mut(&mut self.groups).acquire(group, 1).unwrap_or(u32::MAX)));
+        let profile = known.unwrap_or_else(|| profile(self.acquire_group(group, 1)));
         match Arc::make_mut(&mut self.profiles).acquire(&profile, devices) {
             Some(number) => Numbered { number: number as u16, apart: None },
             None => {
                 // Each device that has it apart uses the group by itself.
                 if devices > 1 {
-                    Arc::make_mut(&mut self.groups).acquire(group, devices - 1);
+                    self.acquire_group(group, devices - 1);
                 }
                 Numbered { number: PROFILE_APART, apart: Some(profile) }
             }
         }
+    }
+
+    /// Uses a group so many times more, above 0, for devices that were in it before.
+    pub(super) fn acquire_group(&mut self, group: &GroupId, uses: u64) -> u32 {
+        // There are more numbers than a fleet has devices.
+        Arc::make_mut(&mut self.groups).acquire(group, uses).unwrap_or(u32::MAX)
+    }
+
+    /// A device less was in that group before.
+    pub(super) fn release_group(&mut self, number: u32) {
+        Arc::make_mut(&mut self.groups).release(number);
     }
 
     /// A device less has that profile.
@@ -86,7 +95,7 @@ impl Profiles {
             number => Arc::make_mut(&mut self.profiles).release(number.into()),
         };
         if let Some(gone) = gone {
-            Arc::make_mut(&mut self.groups).release(gone.group);
+            self.release_group(gone.group);
         }
     }
 

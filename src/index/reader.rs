@@ -1,16 +1,17 @@
 //! One thread's way into the index: it waits for nobody, allocates nothing, and writes nothing that another thread reads often.
 
 use super::counters::Block;
-use super::keys::{self, KnownKeys};
+use super::keys::{Found, KnownKeys};
 use super::snapshot::{Located, Place, Snapshot};
 use super::{Current, Shared};
 use crate::check_in::CheckIn;
 use crate::decide::decide;
 use crate::decide::trace::{NoTrace, Trace};
-use crate::fleet::{CanonicalSerial, KeyHash, Revision};
+use crate::fleet::{CanonicalSerial, KeyHash, ProductId, Revision};
 use crate::time::Timestamp;
 use crate::verdict::Decision;
 use arc_swap::Cache;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How many check-ins of a batch are under way at once: enough trips to RAM to keep the memory busy, few enough to stay in the nearest cache.
@@ -30,19 +31,21 @@ pub struct Reader {
     serial: CanonicalSerial,
 }
 
-/// The blocks of this reader: of unknown keys, then by the number of the product in the snapshot.
+/// The blocks of this reader.
 #[derive(Debug)]
 struct Counts {
+    /// That of unknown keys, then by the number of the product in the snapshot.
     blocks: Vec<Option<Arc<Block>>>,
     /// What the numbers are of.
     of: Arc<super::snapshot::Keys>,
+    by_product: HashMap<Option<ProductId>, Arc<Block>>,
 }
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let mut cache = Cache::new(Current(shared.clone()));
         let keys = cache.load().keys.clone();
-        let counts = Counts { blocks: Vec::new(), of: keys.clone() };
+        let counts = Counts { blocks: Vec::new(), of: keys.clone(), by_product: HashMap::new() };
         Self { cache, keys: KnownKeys::new(keys), counts: Some(counts), shared, serial: CanonicalSerial::EMPTY }
     }
 
@@ -52,7 +55,8 @@ impl Reader {
         self
     }
 
-    /// Takes over the newest revision, as every decision does, and says which it is. It never goes back.
+    /// Takes over the newest revision, as every decision does, and says which it is. It goes back only where a
+    /// [`replace`](super::Index::replace) was forced to.
     pub fn refresh(&mut self) -> Revision {
         self.cache.load().revision()
     }
@@ -74,8 +78,8 @@ impl Reader {
         let snapshot = self.cache.load();
         let found = self.keys.find(snapshot, ask.key);
         let decision = decide_at(snapshot, found.place, ask, &mut self.serial, now, trace);
-        if found.remembered && decision.status() == 401 {
-            keys::pay(ask.key);
+        if decision.status() == 401 {
+            pay(snapshot, found, ask);
         }
         if let Some(counts) = &mut self.counts {
             counts.count(snapshot, &self.shared, found.place, &decision);
@@ -96,6 +100,9 @@ impl Reader {
         let snapshot = self.cache.load();
         let place = snapshot.keys.get(key).copied();
         let decision = decide_at(snapshot, place, ask, &mut self.serial, now, trace);
+        if let (Some(place), 401) = (place, decision.status()) {
+            snapshot.search_for_nobody(place, ask);
+        }
         if let Some(counts) = &mut self.counts {
             counts.count(snapshot, &self.shared, place, &decision);
         }
@@ -144,8 +151,8 @@ impl Reader {
                 let found = located.and_then(|located| snapshot.find(located));
                 let facts = snapshot.facts(located, found);
                 let decision = decide(&facts, ask, now, &mut NoTrace);
-                if places[at].is_some_and(|found| found.remembered) && decision.status() == 401 {
-                    keys::pay(ask.key);
+                if let (Some(found), 401) = (places[at], decision.status()) {
+                    pay(snapshot, found, ask);
                 }
                 if let Some(counts) = &mut self.counts {
                     counts.count(snapshot, &self.shared, places[at].and_then(|found| found.place), &decision);
@@ -154,6 +161,16 @@ impl Reader {
             }
         }
     }
+}
+
+/// What an unknown key costs and a known one did not, for whoever is told 401.
+#[cold]
+fn pay(snapshot: &Snapshot, found: Found, ask: &CheckIn<'_>) {
+    let Some(place) = found.place else { return };
+    if found.remembered {
+        std::hint::black_box(KeyHash::of(ask.key));
+    }
+    snapshot.search_for_nobody(place, ask);
 }
 
 #[inline(always)]
@@ -183,7 +200,7 @@ impl Counts {
         }
     }
 
-    /// The products have other numbers now: their counts stay with the index.
+    /// The products may have other numbers now.
     #[cold]
     fn forget(&mut self, snapshot: &Snapshot) {
         self.blocks.clear();
@@ -193,7 +210,9 @@ impl Counts {
     #[cold]
     fn add(&mut self, snapshot: &Snapshot, shared: &Shared, at: usize) -> &Block {
         let product = at.checked_sub(1).and_then(|at| snapshot.products.get(at));
-        let block = shared.counters.block(product.map(|product| product.few.product.id().clone()));
+        let product = product.map(|product| product.few().product.id().clone());
+        let block = self.by_product.entry(product).or_insert_with_key(|product| shared.counters.block(product.clone()));
+        let block = block.clone();
         if self.blocks.len() <= at {
             self.blocks.resize(at + 1, None);
         }

@@ -10,7 +10,7 @@ use crate::fleet::devices::{Devices, PlainDevices};
 use crate::fleet::whole::Few;
 use crate::fleet::{
     ApiKey, CanonicalSerial, Device, DeviceState, Firmware, Fleet, FleetOf, FleetSpec, Group, GroupId, KeyHash,
-    Product, ProductEntry, ProductId, Revision, SerialFault, Version,
+    Product, ProductEntry, ProductEntryOf, ProductId, Revision, SerialFault, Version,
 };
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, HashMap};
@@ -23,16 +23,18 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Snapshot {
     pub(super) fleet: FleetOf<Table>,
-    pub(super) products: Vec<Resolved>,
+    /// By name.
+    pub(super) products: Vec<Arc<Resolved>>,
+    /// Where the most devices are: there the search of those goes who are nobody.
+    largest: usize,
     pub(super) keys: Arc<Keys>,
     published: Instant,
 }
 
 /// What a product's decisions need, looked up once per revision and not per decision.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Resolved {
-    pub(super) few: Arc<Few>,
-    pub(super) table: Table,
+    entry: Arc<ProductEntryOf<Table>>,
     /// By the number of the group in the table; `None`: there is no such group.
     groups: Arc<[Option<ResolvedGroup>]>,
 }
@@ -86,22 +88,28 @@ pub(super) struct Located<'s> {
 impl Snapshot {
     /// What did not change since `before` is taken over from it.
     pub(super) fn of(fleet: FleetOf<Table>, before: Option<&Snapshot>, published: Instant) -> Self {
-        let mut known: BTreeMap<&ProductId, &Resolved> = BTreeMap::new();
-        known.extend(
-            before.iter().flat_map(|before| &before.products).map(|product| (product.few.product.id(), product)),
-        );
-        let products: Vec<Resolved> = (fleet.products.values())
-            .map(|entry| Resolved::of(&entry.few, &entry.devices, known.get(entry.few.product.id()).copied()))
-            .collect();
+        // Both are in the order of names.
+        let mut known = before.map_or(&[][..], |before| &before.products).iter().peekable();
+        let mut resolved = |(id, entry): (&ProductId, &Arc<ProductEntryOf<Table>>)| {
+            while known.next_if(|known| known.id() < id).is_some() {}
+            let before = known.next_if(|known| known.id() == id);
+            match before.filter(|before| Arc::ptr_eq(&before.entry, entry)) {
+                Some(same) => same.clone(),
+                None => Arc::new(Resolved::of(entry, before.map(|before| &**before))),
+            }
+        };
+        let products: Vec<Arc<Resolved>> = fleet.products.iter().map(&mut resolved).collect();
         let same_products = |before: &&Snapshot| {
             let pairs = || before.products.iter().zip(&products);
-            before.products.len() == products.len() && pairs().all(|(a, b)| Arc::ptr_eq(&a.few.product, &b.few.product))
+            let same = |(a, b): (&Arc<Resolved>, &Arc<Resolved>)| Arc::ptr_eq(&a.few().product, &b.few().product);
+            before.products.len() == products.len() && pairs().all(same)
         };
         let keys = match before.filter(same_products) {
             Some(before) => before.keys.clone(),
             None => Arc::new(keys(&products)),
         };
-        Self { fleet, products, keys, published }
+        let largest = (0..products.len()).max_by_key(|at| products[*at].table().count()).unwrap_or(0);
+        Self { fleet, products, largest, keys, published }
     }
 
     /// Which state this is.
@@ -127,44 +135,44 @@ impl Snapshot {
             entry.devices.each(&mut |device| devices.push((device.serial().into(), device.clone())));
             let devices: PlainDevices = devices.into_iter().collect();
             let entry = ProductEntry { few: entry.few.clone(), devices, new_devices: entry.new_devices };
-            plain.products.insert(id.clone(), entry);
+            plain.products.insert(id.clone(), Arc::new(entry));
         }
         plain
     }
 
     /// Its products, by name.
     pub fn products(&self) -> impl ExactSizeIterator<Item = &Product> {
-        self.products.iter().map(|product| &*product.few.product)
+        self.products.iter().map(|product| &*product.few().product)
     }
 
     /// The group of that name.
     pub fn group(&self, product: &str, group: &str) -> Option<&Group> {
-        self.resolved(product)?.few.groups.get(group).map(|group| &**group)
+        self.resolved(product)?.few().groups.get(group).map(|group| &**group)
     }
 
     /// The device of that canonical serial, as a record of its own. One look-up, some allocations.
     pub fn device(&self, product: &str, serial: &str) -> Option<Device> {
-        Some(self.resolved(product)?.table.find(serial)?.into_owned())
+        Some(self.resolved(product)?.table().find(serial)?.into_owned())
     }
 
     /// How many devices it has.
     pub fn devices_len(&self) -> usize {
-        self.products.iter().map(|product| product.table.count()).sum()
+        self.products.iter().map(|product| product.table().count()).sum()
     }
 
     /// How many devices there are of each product, group and state; none of what has none. In order. `O(devices)`: some nanoseconds for each.
     pub fn counts(&self) -> Vec<DeviceCount> {
         let mut counts = Vec::new();
         for product in &self.products {
-            let profiles = product.table.profiles();
+            let profiles = product.table().profiles();
             let mut numbers: BTreeMap<(u32, DeviceState), u64> = BTreeMap::new();
             let mut by_profile: HashMap<(u16, DeviceState), u64> = HashMap::new();
-            for leaf in product.table.leaves() {
+            for leaf in product.table().leaves() {
                 for slot in leaf.slots() {
                     let meta = slot::Meta::unpack(slot.meta);
                     match meta.profile {
                         slot::PROFILE_APART => {
-                            *numbers.entry((product.table.found(leaf, slot).group, meta.state)).or_default() += 1;
+                            *numbers.entry((product.table().found(leaf, slot).group, meta.state)).or_default() += 1;
                         }
                         number => *by_profile.entry((number, meta.state)).or_default() += 1,
                     }
@@ -176,7 +184,7 @@ impl Snapshot {
             }
             let count = |((group, state), devices): ((u32, DeviceState), u64)| {
                 let group = profiles.group(group)?.clone();
-                Some(DeviceCount { product: product.few.product.id().clone(), group, state, devices })
+                Some(DeviceCount { product: product.id().clone(), group, state, devices })
             };
             counts.extend(numbers.into_iter().filter_map(count));
         }
@@ -189,7 +197,7 @@ impl Snapshot {
     pub fn bytes(&self) -> IndexBytes {
         let mut bytes = IndexBytes::default();
         for product in &self.products {
-            let table = product.table.bytes();
+            let table = product.table().bytes();
             bytes.slots += table.slots;
             bytes.beside += table.beside;
             bytes.directory += table.directory;
@@ -215,16 +223,16 @@ impl Snapshot {
     /// ```
     pub fn scan(&self, product: &str, group: Option<&str>, mut look: impl FnMut(Member<'_>)) {
         let Some(product) = self.resolved(product) else { return };
-        let profiles = product.table.profiles();
+        let profiles = product.table().profiles();
         let number = |group| GroupId::new(group).ok().and_then(|group| profiles.groups.find(&group));
         let wanted = match group.map(number) {
             Some(None) => return,
             Some(number) => number,
             None => None,
         };
-        for leaf in product.table.leaves() {
+        for leaf in product.table().leaves() {
             for slot in leaf.slots() {
-                let found = product.table.found(leaf, slot);
+                let found = product.table().found(leaf, slot);
                 if wanted.is_none_or(|wanted| wanted == found.group) {
                     look(Member { leaf, key: slot.key, found, profiles });
                 }
@@ -232,10 +240,14 @@ impl Snapshot {
         }
     }
 
+    pub(super) fn largest(&self) -> Option<&ProductEntryOf<Table>> {
+        self.products.get(self.largest).map(|product| &*product.entry)
+    }
+
     fn resolved(&self, product: &str) -> Option<&Resolved> {
         // By name, as the fleet's products are.
-        let at = self.products.binary_search_by(|one| one.few.product.id().as_str().cmp(product)).ok()?;
-        self.products.get(at)
+        let at = self.products.binary_search_by(|one| one.id().as_str().cmp(product)).ok()?;
+        self.products.get(at).map(|product| &**product)
     }
 
     /// Reads key and serial, and finds out where the device would stand; the serial is put into `room`. `None`: there is no product at all.
@@ -248,30 +260,40 @@ impl Snapshot {
     ) -> Option<Located<'s>> {
         let known = place.and_then(|place| {
             let product = self.products.get(place.product as usize)?;
-            Some((product, product.few.product.keys().get(place.key as usize)?))
+            Some((product, product.few().product.keys().get(place.key as usize)?))
         });
         // An unknown key searches somebody's devices all the same.
-        let product = known.map_or(self.products.first()?, |(product, _)| product);
-        let read = product.few.product.read_serial_into(ask.serial, room);
+        let product = known.map_or(self.products.get(self.largest)?, |(product, _)| product);
+        let read = product.few().product.read_serial_into(ask.serial, room);
         if read.is_err() {
             // It is looked for all the same, by its bytes: another product, whose key it may be, could read it.
             room.take(ask.serial.get(..12).unwrap_or(ask.serial));
         }
         let room = &*room;
-        let sought = product.table.secret().seek(room);
+        let sought = product.table().secret().seek(room);
         Some(Located { product, key: known.map(|(_, key)| key), serial: read.map(|()| room), sought })
+    }
+
+    /// The search that an unknown key makes, for those under a known key who are told 401: or the time would tell that the key exists.
+    #[cold]
+    pub(super) fn search_for_nobody(&self, place: Place, ask: &CheckIn<'_>) {
+        if place.product as usize != self.largest {
+            let mut room = CanonicalSerial::EMPTY;
+            let located = self.locate(None, ask, &mut room);
+            std::hint::black_box(located.and_then(|located| self.find(&located)).is_some());
+        }
     }
 
     /// The trip to RAM, for what it brings near: short, and depending on nothing, so that many are made at once.
     #[inline(always)]
     pub(super) fn touch(&self, located: &Located<'_>) -> u64 {
-        located.product.table.leaf_of(&located.sought).map_or(0, |leaf| leaf.touch(located.sought.hash))
+        located.product.table().leaf_of(&located.sought).map_or(0, |leaf| leaf.touch(located.sought.hash))
     }
 
     /// The trip to RAM.
     #[inline(always)]
     pub(super) fn find<'s>(&self, located: &Located<'s>) -> Option<Found<'s>> {
-        located.product.table.look_up(&located.sought)
+        located.product.table().look_up(&located.sought)
     }
 
     /// The facts of a check-in that was located and looked for.
@@ -283,7 +305,7 @@ impl Snapshot {
             std::hint::black_box(found.is_some());
             return facts;
         };
-        facts.key = Some(KeyFacts { product: &product.few.product, key, serial: *serial });
+        facts.key = Some(KeyFacts { product: &product.few().product, key, serial: *serial });
         let Some(found) = found.filter(|_| serial.is_ok()) else { return facts };
         let rare = found.rare();
         let pin = rare.and_then(|rare| rare.pin.as_ref());
@@ -301,17 +323,32 @@ impl Snapshot {
 }
 
 impl Resolved {
-    fn of(few: &Arc<Few>, table: &Table, before: Option<&Self>) -> Self {
-        let ids = &table.profiles().groups;
+    pub(super) fn few(&self) -> &Arc<Few> {
+        &self.entry.few
+    }
+
+    #[inline]
+    pub(super) fn table(&self) -> &Table {
+        &self.entry.devices
+    }
+
+    fn id(&self) -> &ProductId {
+        self.few().product.id()
+    }
+
+    fn of(entry: &Arc<ProductEntryOf<Table>>, before: Option<&Self>) -> Self {
+        let few = &entry.few;
+        let ids = &entry.devices.profiles().groups;
         let groups = match before {
             // The same groups under the same numbers.
-            Some(before) if Arc::ptr_eq(&before.few, few) && Arc::ptr_eq(&before.table.profiles().groups, ids) => {
+            Some(before) if Arc::ptr_eq(before.few(), few) && Arc::ptr_eq(&before.table().profiles().groups, ids) => {
                 before.groups.clone()
             }
             _ => {
                 // What stood in the catalogue for a group stands there still, unless one of the two changed.
                 let same = before.filter(|before| {
-                    Arc::ptr_eq(&before.few.catalogue, &few.catalogue) && Arc::ptr_eq(&before.few.product, &few.product)
+                    Arc::ptr_eq(&before.few().catalogue, &few.catalogue)
+                        && Arc::ptr_eq(&before.few().product, &few.product)
                 });
                 let resolved = |number: u32| {
                     let group = few.groups.get(ids.get(number)?)?;
@@ -322,13 +359,13 @@ impl Resolved {
                 (0..ids.len()).map(resolved).collect()
             }
         };
-        Self { few: few.clone(), table: table.clone(), groups }
+        Self { entry: entry.clone(), groups }
     }
 
     #[inline]
     fn group_facts<'s>(&'s self, number: u32, pin: Option<&Version>) -> Option<GroupFacts<'s>> {
         let found = self.groups.get(number as usize)?.as_ref()?;
-        let few = &*self.few;
+        let few = &**self.few();
         Some(GroupFacts {
             group: &found.group,
             catalogue: &few.catalogue,
@@ -350,10 +387,10 @@ impl ResolvedGroup {
     }
 }
 
-fn keys(products: &[Resolved]) -> Keys {
-    let of = |(at, product): (usize, &Resolved)| {
+fn keys(products: &[Arc<Resolved>]) -> Keys {
+    let of = |(at, product): (usize, &Arc<Resolved>)| {
         let place = move |key| Place { product: at as u32, key };
-        let keys = product.few.product.keys().to_vec();
+        let keys = product.few().product.keys().to_vec();
         keys.into_iter().zip(0..).map(move |(key, number)| (key.hash, place(number)))
     };
     products.iter().enumerate().flat_map(of).collect()
