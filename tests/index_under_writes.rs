@@ -424,6 +424,19 @@ fn a_reader_that_looks_away_keeps_one_revision_at_most() {
     assert!(alive(&old) <= 1, "{} are alive", alive(&old));
 }
 
+/// After a large fleet was replaced nobody may write for hours.
+#[test]
+fn what_readers_let_go_after_the_last_change_is_reclaimed_on_request() {
+    let index = Index::new(&fleet(&mut Draw(1)));
+    let mut reader = index.reader();
+    decide(&mut reader);
+    let old = [Arc::downgrade(&index.snapshot())];
+    one_more(&index, 1);
+    assert_eq!((index.reclaim(), alive(&old)), (1, 1), "the reader holds it still");
+    decide(&mut reader);
+    assert_eq!((index.reclaim(), alive(&old)), (0, 0));
+}
+
 /// What goes from thread to thread, and what is shared.
 #[test]
 fn handles_readers_and_snapshots_may_go_to_other_threads() {

@@ -9,16 +9,15 @@
 //! nine tenths and more. A leaf never changes under a reader: a change copies it, 17 KiB, unless nobody else holds it.
 
 use super::hash::Secret;
-use super::profiles::{Numbered, Profile};
 use super::slot::{self, Meta, Slot};
 use crate::fleet::Rare;
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 const LINE_SLOTS: usize = 4;
 /// How many devices may be moved to make room for one.
-const MOVES_MAX: usize = 64;
+const MOVES_MAX: usize = 256;
 
 /// What the processor fetches at once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,9 +38,8 @@ struct Beside {
     text: Vec<u8>,
     /// How much of the text is of devices that are gone.
     gone: usize,
-    /// By the key of the slot.
-    apart: BTreeMap<u64, Apart>,
-    /// In the order of their keys.
+    /// In the order of the slots' keys, as are those below.
+    apart: Vec<(u64, Apart)>,
     earlier: Vec<Earlier>,
 }
 
@@ -68,10 +66,10 @@ pub(super) struct Aside {
 pub(super) struct Apart {
     /// Where it does not fit into the slot.
     pub(super) entered_at: Option<Timestamp>,
-    /// Where it has no number.
-    pub(super) profile: Option<Profile>,
+    /// Its number, where it does not fit into the slot.
+    pub(super) profile: Option<u32>,
     /// Pin and cap.
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) rare: Option<Arc<Rare>>,
 }
 
 /// A serial as it is looked for.
@@ -98,14 +96,14 @@ pub(super) struct Resident {
 pub(super) struct Crowded(pub(super) Vec<Resident>);
 
 impl Resident {
-    /// Gives it its profile.
-    pub(super) fn number(&mut self, profile: &Numbered) {
-        let mut meta = Meta::unpack(self.slot.meta);
-        if let Some(profile) = &profile.apart {
-            self.aside.get_or_insert_default().apart.profile = Some(profile.clone());
-            meta.apart = true;
+    /// Gives it the number of its profile.
+    pub(super) fn number(&mut self, profile: u32) {
+        let (number, apart) = slot::profile_of(profile);
+        if apart.is_some() {
+            self.aside.get_or_insert_default().apart.profile = apart;
         }
-        self.slot.meta = Meta { profile: profile.number, ..meta }.pack();
+        let meta = Meta::unpack(self.slot.meta);
+        self.slot.meta = Meta { profile: number, apart: meta.apart || apart.is_some(), ..meta }.pack();
     }
 
     pub(super) fn hash(&self, secret: Secret) -> u64 {
@@ -117,25 +115,68 @@ impl Resident {
 }
 
 impl Beside {
-    /// Where among these is what is of that key.
-    fn place_of(earlier: &[Earlier], key: u64) -> std::ops::Range<usize> {
-        let first = earlier.partition_point(|earlier| earlier.key < key);
-        let len = earlier.get(first..).unwrap_or_default().partition_point(|earlier| earlier.key == key);
+    /// Where among these, which are in order, is what is of that key.
+    fn place_of<T>(all: &[T], key: u64, key_of: impl Fn(&T) -> u64) -> Range<usize> {
+        let first = all.partition_point(|one| key_of(one) < key);
+        let len = all.get(first..).unwrap_or_default().partition_point(|one| key_of(one) == key);
         first..first + len
     }
 
-    fn set(&mut self, key: u64, aside: Aside) {
-        if aside.apart == Apart::default() {
-            self.apart.remove(&key);
-        } else {
-            self.apart.insert(key, aside.apart);
+    fn place_of_apart(&self, key: u64) -> Range<usize> {
+        Self::place_of(&self.apart, key, |(key, _)| *key)
+    }
+
+    fn place_of_earlier(&self, key: u64) -> Range<usize> {
+        Self::place_of(&self.earlier, key, |earlier| earlier.key)
+    }
+
+    fn apart(&self, key: u64) -> Option<&Apart> {
+        self.apart.get(self.place_of_apart(key))?.first().map(|(_, apart)| apart)
+    }
+
+    /// Adds what is known of a device, out of order.
+    fn push(&mut self, key: u64, aside: Aside) {
+        if aside.apart != Apart::default() {
+            self.apart.push((key, aside.apart));
         }
-        let earlier = aside.earlier.into_iter().map(|(group, entered_at)| Earlier { key, group, entered_at });
-        self.earlier.splice(Self::place_of(&self.earlier, key), earlier);
+        let earlier = aside.earlier.into_iter();
+        self.earlier.extend(earlier.map(|(group, entered_at)| Earlier { key, group, entered_at }));
+    }
+
+    fn sort(&mut self) {
+        self.apart.sort_by_key(|(key, _)| *key);
+        self.earlier.sort_by_key(|earlier| earlier.key);
+        self.text.shrink_to_fit();
+        self.apart.shrink_to_fit();
+        self.earlier.shrink_to_fit();
+    }
+
+    fn set(&mut self, key: u64, aside: Aside) {
+        let mut new = Self::default();
+        new.push(key, aside);
+        room(&mut self.apart, new.apart.len());
+        room(&mut self.earlier, new.earlier.len());
+        self.apart.splice(self.place_of_apart(key), new.apart);
+        self.earlier.splice(self.place_of_earlier(key), new.earlier);
     }
 
     fn knows(&self, key: u64) -> bool {
-        self.apart.contains_key(&key) || !Self::place_of(&self.earlier, key).is_empty()
+        self.apart(key).is_some() || !self.place_of_earlier(key).is_empty()
+    }
+
+    /// Notes a serial, and tells where.
+    fn add_text(&mut self, text: &[u8]) -> u32 {
+        // A leaf has some thousand serials of at most 64 bytes: both fit.
+        let at = self.text.len() as u32;
+        room(&mut self.text, text.len() + 1);
+        self.text.push(text.len() as u8);
+        self.text.extend_from_slice(text);
+        at
+    }
+
+    fn text(&self, at: u32) -> Option<&[u8]> {
+        let (len, rest) = self.text.get(at as usize..)?.split_first()?;
+        rest.get(..usize::from(*len))
     }
 
     fn is_empty(&self) -> bool {
@@ -143,21 +184,18 @@ impl Beside {
     }
 }
 
-impl Leaf {
-    /// The two lines that a hash has among so many: never the same one twice, unless there is but one. The bits are others than those that chose the leaf.
-    fn lines_of(&self, hash: u64) -> [usize; 2] {
-        let len = self.lines.len() as u64;
-        let (high, middle) = (hash >> 32, (hash >> 16) & 0xFFFF_FFFF);
-        let first = ((high * len) >> 32) as usize;
-        let other = ((middle * len) >> 32) as usize;
-        let next = if first + 1 == self.lines.len() { 0 } else { first + 1 };
-        [first, if other == first { next } else { other }]
+/// Makes room for so many more without doubling: memory is what is saved here.
+fn room<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more + list.len() / 64);
     }
+}
 
+impl Leaf {
     /// Where a device stands: a line, and a slot in it.
     #[inline]
     pub(super) fn find(&self, sought: &Sought<'_>) -> Option<(usize, usize)> {
-        let at = self.lines_of(sought.hash);
+        let at = lines_of(sought.hash, self.lines.len());
         let [first, other] = at.map(|at| self.lines.get(at));
         let lines = [first?, other?];
         match sought.packed {
@@ -183,7 +221,8 @@ impl Leaf {
     /// Reads a word of both lines, so that they come near.
     #[inline]
     pub(super) fn touch(&self, hash: u64) -> u64 {
-        let [first, other] = self.lines_of(hash).map(|at| self.lines.get(at).map_or(0, |line| line.0[0].key));
+        let [first, other] =
+            lines_of(hash, self.lines.len()).map(|at| self.lines.get(at).map_or(0, |line| line.0[0].key));
         first ^ other
     }
 
@@ -193,14 +232,12 @@ impl Leaf {
 
     /// What stands apart about the device of that key.
     pub(super) fn apart(&self, key: u64) -> Option<&Apart> {
-        self.beside.as_ref()?.apart.get(&key)
+        self.beside.as_ref()?.apart(key)
     }
 
     /// The serial of a key that stands beside.
     pub(super) fn text(&self, key: u64) -> Option<&[u8]> {
-        let at = slot::beside_at(key)?;
-        let (len, rest) = self.beside.as_ref()?.text.get(at as usize..)?.split_first()?;
-        rest.get(..usize::from(*len))
+        text_of(&self.beside, key)
     }
 
     /// Its devices, line by line.
@@ -223,9 +260,8 @@ impl Leaf {
 
     /// The groups that the device of that key was in before, by number.
     pub(super) fn earlier(&self, key: u64) -> impl Iterator<Item = (u32, Timestamp)> {
-        let all = self.beside.as_ref().map_or(&[][..], |beside| &beside.earlier);
-        let of_key = all.get(Beside::place_of(all, key)).unwrap_or_default();
-        of_key.iter().map(|earlier| (earlier.group, earlier.entered_at))
+        let all = self.beside.as_ref().and_then(|beside| beside.earlier.get(beside.place_of_earlier(key)));
+        all.unwrap_or_default().iter().map(|earlier| (earlier.group, earlier.entered_at))
     }
 
     fn resident(&self, slot: Slot) -> Resident {
@@ -263,25 +299,17 @@ impl Leaf {
         let hash = resident.hash(secret);
         let mut slot = resident.slot;
         if let Some(text) = &resident.text {
-            slot.key = self.add_text(text, hash);
+            slot.key = slot::beside(hash, Arc::make_mut(self.beside.get_or_insert_default()).add_text(text));
         }
         if resident.aside.is_some() {
             self.set_aside(slot.key, resident.aside);
         }
-        let Err(homeless) = self.place(slot, hash, secret) else { return Ok(()) };
+        let lines = Arc::make_mut(&mut self.lines);
+        let Err(homeless) = place(lines, slot, hash, |key| hash_of(&self.beside, key, secret)) else { return Ok(()) };
         let mut slots: Vec<Slot> = self.slots().collect();
         slots.push(homeless);
-        self.arrange(&slots, secret)
-    }
-
-    /// Notes a serial, and gives the key that tells where.
-    fn add_text(&mut self, text: &[u8], hash: u64) -> u64 {
-        let beside = Arc::make_mut(self.beside.get_or_insert_default());
-        // A leaf has some thousand serials of at most 64 bytes: both fit.
-        let at = beside.text.len() as u32;
-        beside.text.push(text.len() as u8);
-        beside.text.extend_from_slice(text);
-        slot::beside(hash, at)
+        // With some room, for those that come after it.
+        self.arrange(&slots, slots.len() / 32, secret)
     }
 
     /// Removes the device that stands there.
@@ -295,6 +323,7 @@ impl Leaf {
         if let Some(beside) = self.beside.as_mut().filter(|_| text > 0) {
             Arc::make_mut(beside).gone += text;
         }
+        self.beside.take_if(|beside| beside.is_empty());
         // A leaf that emptied is packed anew, and so is its text.
         let left = self.slots().count();
         let text_left = self.beside.as_ref().is_none_or(|beside| beside.gone * 2 <= beside.text.len());
@@ -308,35 +337,33 @@ impl Leaf {
 
     /// A leaf of these devices, no two of one serial.
     pub(super) fn of(residents: impl IntoIterator<Item = Resident>, secret: Secret) -> Result<Self, Crowded> {
-        let mut leaf = Self::default();
         let mut slots = Vec::new();
+        let mut beside = Beside::default();
         for Resident { mut slot, text, aside } in residents {
             if let Some(text) = text {
-                slot.key = leaf.add_text(&text, secret.of_text(&text));
+                slot.key = slot::beside(secret.of_text(&text), beside.add_text(&text));
             }
-            if aside.is_some() {
-                leaf.set_aside(slot.key, aside);
+            if let Some(aside) = aside {
+                beside.push(slot.key, *aside);
             }
             slots.push(slot);
         }
-        if let Some(beside) = &mut leaf.beside {
-            let beside = Arc::make_mut(beside);
-            beside.text.shrink_to_fit();
-            beside.earlier.shrink_to_fit();
-        }
-        leaf.arrange(&slots, secret)?;
+        beside.sort();
+        let mut leaf = Self { beside: (!beside.is_empty()).then(|| Arc::new(beside)), ..Self::default() };
+        leaf.arrange(&slots, 0, secret)?;
         Ok(leaf)
     }
 
-    /// Gives these slots lines, as many as they need: a few more where they do not go in.
-    fn arrange(&mut self, slots: &[Slot], secret: Secret) -> Result<(), Crowded> {
-        let fewest = lines_for(slots.len());
-        debug_assert!(slots.iter().all(|slot| !slot.is_empty()));
+    /// Gives these slots, and so many to come, lines: a few more where they do not go in.
+    fn arrange(&mut self, slots: &[Slot], spare: usize, secret: Secret) -> Result<(), Crowded> {
+        let fewest = lines_for(slots.len() + spare);
         // At a load of a quarter two choices of four always do, unless the hashes are alike.
-        for lines in fewest..=fewest * 4 + 1 {
-            self.lines = std::iter::repeat_n(Line::default(), lines).collect();
-            let all = slots.iter().all(|slot| self.place(*slot, self.hash_of(slot.key, secret), secret).is_ok());
-            if all {
+        for len in fewest..=fewest * 4 + 1 {
+            let mut lines: Arc<[Line]> = std::iter::repeat_n(Line::default(), len).collect();
+            let room = Arc::make_mut(&mut lines);
+            let hash = |key| hash_of(&self.beside, key, secret);
+            if slots.iter().all(|slot| place(room, *slot, hash(slot.key), hash).is_ok()) {
+                self.lines = lines;
                 return Ok(());
             }
         }
@@ -345,44 +372,59 @@ impl Leaf {
         Err(Crowded(all))
     }
 
-    fn hash_of(&self, key: u64, secret: Secret) -> u64 {
-        match self.text(key) {
-            Some(text) => secret.of_text(text),
-            None => secret.of_key(key),
-        }
-    }
-
-    /// Puts a slot into one of its lines, moving others to theirs; gives the one that is left over, if one is.
-    fn place(&mut self, mut slot: Slot, mut hash: u64, secret: Secret) -> Result<(), Slot> {
-        let mut from = usize::MAX;
-        for moved in 0..MOVES_MAX {
-            let [first, other] = self.lines_of(hash);
-            for at in [first, other] {
-                let free = self.lines.get(at).and_then(|line| line.0.iter().position(|slot| slot.is_empty()));
-                if let (Some(free), Some(line)) = (free, Arc::make_mut(&mut self.lines).get_mut(at)) {
-                    line.0[free] = slot;
-                    return Ok(());
-                }
-            }
-            // Not back to where the last one came from.
-            let at = if first == from { other } else { first };
-            let Some(line) = Arc::make_mut(&mut self.lines).get_mut(at) else { return Err(slot) };
-            std::mem::swap(&mut line.0[moved % LINE_SLOTS], &mut slot);
-            hash = self.hash_of(slot.key, secret);
-            from = at;
-        }
-        Err(slot)
-    }
-
     pub(super) fn bytes(&self) -> LeafBytes {
         let beside = self.beside.as_ref().map_or(0, |beside| {
-            let rare = |apart: &Apart| apart.rare.as_ref().map_or(0, |_| size_of::<Rare>());
-            let each: usize = beside.apart.values().map(|apart| size_of::<(u64, Apart)>() + rare(apart)).sum();
+            let rare = beside.apart.iter().filter(|(_, apart)| apart.rare.is_some()).count() * (size_of::<Rare>() + 16);
+            let apart = beside.apart.capacity() * size_of::<(u64, Apart)>();
             let earlier = beside.earlier.capacity() * size_of::<Earlier>();
-            size_of::<Beside>() + beside.text.capacity() + earlier + each
+            size_of::<Beside>() + beside.text.capacity() + earlier + apart + rare
         });
         LeafBytes { slots: self.lines.len() * size_of::<Line>(), beside }
     }
+}
+
+/// The two lines that a hash has among so many: never the same one twice, unless there is but one. The bits are others than those that chose the leaf.
+#[inline]
+fn lines_of(hash: u64, lines: usize) -> [usize; 2] {
+    let len = lines as u64;
+    let (high, middle) = (hash >> 32, (hash >> 16) & 0xFFFF_FFFF);
+    let first = ((high * len) >> 32) as usize;
+    let other = ((middle * len) >> 32) as usize;
+    let next = if first + 1 == lines { 0 } else { first + 1 };
+    [first, if other == first { next } else { other }]
+}
+
+fn text_of(beside: &Option<Arc<Beside>>, key: u64) -> Option<&[u8]> {
+    beside.as_ref()?.text(slot::beside_at(key)?)
+}
+
+fn hash_of(beside: &Option<Arc<Beside>>, key: u64, secret: Secret) -> u64 {
+    match text_of(beside, key) {
+        Some(text) => secret.of_text(text),
+        None => secret.of_key(key),
+    }
+}
+
+/// Puts a slot into one of its lines, moving others to theirs; gives the one that is left over, if one is.
+fn place(lines: &mut [Line], mut slot: Slot, mut hash: u64, hash_of: impl Fn(u64) -> u64) -> Result<(), Slot> {
+    let mut from = usize::MAX;
+    for moved in 0..MOVES_MAX {
+        let [first, other] = lines_of(hash, lines.len());
+        for at in [first, other] {
+            let free = lines.get_mut(at).and_then(|line| line.0.iter_mut().find(|slot| slot.is_empty()));
+            if let Some(free) = free {
+                *free = slot;
+                return Ok(());
+            }
+        }
+        // Not back to where the last one came from.
+        let at = if first == from { other } else { first };
+        let Some(line) = lines.get_mut(at) else { return Err(slot) };
+        std::mem::swap(&mut line.0[moved % LINE_SLOTS], &mut slot);
+        hash = hash_of(slot.key);
+        from = at;
+    }
+    Err(slot)
 }
 
 /// What a leaf takes, by its own account.

@@ -10,7 +10,7 @@
 
 use super::hash::Secret;
 use super::leaf::{Crowded, Leaf, Resident};
-use super::profiles::{Numbered, Profiles};
+use super::profiles::Profiles;
 use super::slot::Slot;
 use super::table::{Table, slot_of};
 use crate::fleet::devices::Devices;
@@ -138,9 +138,6 @@ fn put_each<'s, S>(
     if twice.is_empty() { Ok(table) } else { Err(twice) }
 }
 
-/// The leaves of a share, by its number.
-type Share = (usize, Result<Vec<Leaf>, Refused>);
-
 enum Refused {
     Twice(Vec<Twice>),
     Crowded,
@@ -156,25 +153,22 @@ fn build<'s, S: Sync>(
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(SHARES);
     let place = Places { secret, leaves };
     let part = sources.len().div_ceil(threads).max(1);
-    let held: Vec<&Leaf> = table.leaves().collect();
-    let held_part = held.len().div_ceil(threads).max(1);
-    let parts: Vec<Part<'s>> = std::thread::scope(|scope| {
-        let rows = sources.chunks(part).enumerate();
-        let mut workers: Vec<_> =
-            rows.map(|(at, sources)| scope.spawn(move || read_rows(sources, at * part, read, place))).collect();
-        if table.count() > 0 {
-            workers.extend(held.chunks(held_part).map(|held| scope.spawn(move || read_held(held, place))));
-        }
-        workers.into_iter().map(join).collect()
+    let held: Vec<&Leaf> = table.leaves().filter(|_| table.count() > 0).collect();
+    let rows = sources.chunks(part).enumerate().map(|(at, sources)| Work::Rows(sources, at * part));
+    let work = rows.chain(held.chunks(held.len().div_ceil(threads).max(1)).map(Work::Held)).collect();
+    let parts: Vec<Part<'s>> = on_threads(threads, work, |work| match work {
+        Work::Rows(sources, first_row) => read_rows(sources, first_row, read, place),
+        Work::Held(leaves) => read_held(leaves, place),
     });
 
     // Numbers of the threads into numbers of the table.
     let mut profiles = table.profiles().clone();
     let number = |profiles: &mut Profiles, names: &Names<'_>| {
-        let group = GroupId::new(names.group).ok()?;
-        Some(profiles.acquire(&group, names.version, names.hardware, names.rows))
+        // A name that is none was told of, and nothing will come of this table.
+        let group = GroupId::new(names.group).ok();
+        group.map_or(0, |group| profiles.acquire(&group, names.version, names.hardware, names.rows))
     };
-    let numbers: Vec<Vec<Option<Numbered>>> =
+    let numbers: Vec<Vec<u32>> =
         parts.iter().map(|part| part.profiles.iter().map(|names| number(&mut profiles, names)).collect()).collect();
 
     let earlier: Vec<Vec<u32>> = (parts.iter())
@@ -188,21 +182,10 @@ fn build<'s, S: Sync>(
             share.push((of, rows));
         }
     }
-    let work = Mutex::new(shares.into_iter().enumerate());
-    let mut shares: Vec<Share> = std::thread::scope(|scope| {
-        let worker = || {
-            let next = || work.lock().next();
-            std::iter::from_fn(next)
-                .map(|(share, rows)| (share, build_share(share, rows, &numbers, &earlier, place)))
-                .collect()
-        };
-        let workers: Vec<std::thread::ScopedJoinHandle<'_, Vec<Share>>> =
-            (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(join).collect()
-    });
-    shares.sort_unstable_by_key(|(share, _)| *share);
+    let shares = shares.into_iter().enumerate().collect();
+    let shares = on_threads(threads, shares, |(share, rows)| build_share(share, rows, &numbers, &earlier, place));
     let (mut all, mut twice) = (Vec::with_capacity(leaves), Vec::new());
-    for (_, built) in shares {
+    for built in shares {
         match built {
             Ok(leaves) => all.extend(leaves),
             Err(Refused::Twice(more)) => twice.extend(more),
@@ -217,9 +200,33 @@ fn build<'s, S: Sync>(
     }
 }
 
-/// A thread that panicked brings the one that waits for it down too.
-fn join<R>(worker: std::thread::ScopedJoinHandle<'_, R>) -> R {
-    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// What a thread reads.
+enum Work<'a, 's, S> {
+    /// Rows, and the number of the first.
+    Rows(&'s [S], usize),
+    /// Leaves of the table as it was.
+    Held(&'a [&'a Leaf]),
+}
+
+/// Does all the work on so many threads, and gives what came of each piece, in their order. Where the system gives no thread, those that there are do it.
+fn on_threads<T: Send, R: Send>(threads: usize, work: Vec<T>, each: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let done = Mutex::new(work.iter().map(|_| None).collect::<Vec<Option<R>>>());
+    let work = Mutex::new(work.into_iter().enumerate());
+    let worker = || {
+        // The lock is not held while the work is done.
+        let next = || work.lock().next();
+        while let Some((at, piece)) = next() {
+            let result = each(piece);
+            done.lock()[at] = Some(result);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            let _another = std::thread::Builder::new().spawn_scoped(scope, worker);
+        }
+        worker();
+    });
+    done.into_inner().into_iter().flatten().collect()
 }
 
 /// Where a hash has its place.
@@ -286,8 +293,7 @@ fn read_rows<'s, S>(
             (number, *at)
         });
         // Profile and groups are numbered later.
-        let unnumbered = Numbered { number: 0, apart: None };
-        let (meta, aside) = slot_of(read.state, read.entered_at, unnumbered, rare, groups.collect());
+        let (meta, aside) = slot_of(read.state, read.entered_at, 0, rare, groups.collect());
         let text = sought.packed.is_none().then(|| sought.serial.into());
         let resident = Resident { slot: Slot { key: sought.packed.unwrap_or(0), meta }, text, aside };
         // Rows are fewer than 2^32: as many would not fit into memory.
@@ -311,7 +317,7 @@ fn read_held<'s>(held: &[&Leaf], place: Places) -> Part<'s> {
 fn build_share(
     share: usize,
     parts: Vec<(usize, Vec<Placed>)>,
-    numbers: &[Vec<Option<Numbered>>],
+    numbers: &[Vec<u32>],
     earlier: &[Vec<u32>],
     place: Places,
 ) -> Result<Vec<Leaf>, Refused> {
@@ -319,8 +325,8 @@ fn build_share(
     let mut leaves: Vec<Vec<(Resident, Option<u32>)>> = std::iter::repeat_with(Vec::new).take(end - first).collect();
     for (of, part) in parts {
         for Placed { hash, mut resident, row } in part {
-            if let Some(Some(profile)) = row.and_then(|(_, profile)| numbers[of].get(profile as usize)) {
-                resident.number(profile);
+            if let Some(profile) = row.and_then(|(_, profile)| numbers[of].get(profile as usize)) {
+                resident.number(*profile);
                 for (group, _) in resident.aside.iter_mut().flat_map(|aside| &mut aside.earlier) {
                     *group = earlier[of].get(*group as usize).copied().unwrap_or(u32::MAX);
                 }

@@ -20,6 +20,7 @@ mod interner;
 mod keys;
 mod leaf;
 mod load;
+mod members;
 mod profiles;
 mod reader;
 mod slot;
@@ -28,8 +29,9 @@ mod store;
 mod table;
 
 pub use counters::VerdictCount;
+pub use members::{DeviceCount, IndexBytes, Member};
 pub use reader::Reader;
-pub use snapshot::{DeviceCount, IndexBytes, Member, Snapshot};
+pub use snapshot::Snapshot;
 pub use store::IndexView;
 
 use crate::fleet::devices::Devices;
@@ -114,7 +116,7 @@ impl Index {
         Self { shared: Arc::new(Shared { current, retired: Mutex::default(), counters: Counters::default() }) }
     }
 
-    /// A reader, for one thread. Making one costs some microseconds.
+    /// A reader, for one thread. Making one costs some microseconds, and its first verdict for a product an allocation.
     pub fn reader(&self) -> Reader {
         Reader::new(self.shared.clone())
     }
@@ -256,10 +258,23 @@ impl Index {
             let next = Snapshot::of(fleet, Some(&before), Instant::now());
             retired.push(self.shared.current.swap(Arc::new(next)));
         }
-        drop(before);
-        // Only here are revisions dropped: a reader that lets one go is never the last.
-        retired.retain(|old| Arc::strong_count(old) > 1);
+        drop((before, retired));
+        self.reclaim();
         Ok(revision)
+    }
+
+    /// Drops the old revisions that nobody holds any more, and says how many are still held. Each change does so; what readers let go after the last
+    /// one stays in memory until the next, so a host that changes little, or has just [`replace`](Self::replace)d a large fleet, calls this now and then.
+    pub fn reclaim(&self) -> usize {
+        let mut retired = self.shared.retired.lock();
+        // Only here are revisions dropped: a reader that lets one go is never the last.
+        let (held, free): (Vec<_>, Vec<_>) = retired.drain(..).partition(|old| Arc::strong_count(old) > 1);
+        *retired = held;
+        let held = retired.len();
+        drop(retired);
+        // Writers do not wait for this.
+        drop(free);
+        held
     }
 }
 

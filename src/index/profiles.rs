@@ -1,15 +1,11 @@
-//! What many devices share, written once: group, last known version and hardware. A slot has 16 bits for the three.
+//! What many devices share, written once: group, last known version and hardware.
 //!
-//! A fleet has few of them: groups × versions in the field × kinds of hardware. Once [`PROFILES_MAX`] are in use, further ones stand apart, beside the
-//! slots of their devices.
+//! A fleet has few of them: groups × versions in the field × kinds of hardware. The first 65 535 numbers fit into the slots of their devices; where more are
+//! in use, because devices report whatever they like, the numbers of the rest stand apart, beside the slots.
 
 use super::interner::Interner;
-use super::slot::PROFILE_APART;
 use crate::fleet::GroupId;
 use std::sync::Arc;
-
-/// The most profiles that a product's table numbers.
-const PROFILES_MAX: u32 = PROFILE_APART as u32;
 
 /// What a device shares with many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,31 +17,17 @@ pub(super) struct Profile {
 }
 
 /// The profiles of one product's devices, and their groups, each for as long as a device has it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Profiles {
-    /// Those that do not exist in the product included. Used by profiles.
+    /// Those that do not exist in the product included. Used by profiles, and by devices that were in them before.
     pub(super) groups: Arc<Interner<GroupId>>,
     profiles: Arc<Interner<Profile>>,
 }
 
-/// The profile of a device as its slot has it: a number, or all of it apart.
-#[derive(Clone, Debug)]
-pub(super) struct Numbered {
-    /// [`PROFILE_APART`]: it has none.
-    pub(super) number: u16,
-    pub(super) apart: Option<Profile>,
-}
-
-impl Default for Profiles {
-    fn default() -> Self {
-        Self { groups: Arc::new(Interner::new(u32::MAX)), profiles: Arc::new(Interner::new(PROFILES_MAX)) }
-    }
-}
-
 impl Profiles {
     #[inline]
-    pub(super) fn get(&self, number: u16) -> Option<&Profile> {
-        self.profiles.get(number.into())
+    pub(super) fn get(&self, number: u32) -> Option<&Profile> {
+        self.profiles.get(number)
     }
 
     #[inline]
@@ -60,27 +42,17 @@ impl Profiles {
         version: Option<&str>,
         hardware: Option<&str>,
         devices: u64,
-    ) -> Numbered {
+    ) -> u32 {
         let text = |text: Option<&str>| text.map(Arc::from);
         let profile = |group| Profile { group, version: text(version), hardware: text(hardware) };
         let known = self.groups.find(group).map(profile).filter(|profile| self.profiles.find(profile).is_some());
         let profile = known.unwrap_or_else(|| profile(self.acquire_group(group, 1)));
-        match Arc::make_mut(&mut self.profiles).acquire(&profile, devices) {
-            Some(number) => Numbered { number: number as u16, apart: None },
-            None => {
-                // Each device that has it apart uses the group by itself.
-                if devices > 1 {
-                    self.acquire_group(group, devices - 1);
-                }
-                Numbered { number: PROFILE_APART, apart: Some(profile) }
-            }
-        }
+        Arc::make_mut(&mut self.profiles).acquire(&profile, devices)
     }
 
     /// Uses a group so many times more, above 0, for devices that were in it before.
     pub(super) fn acquire_group(&mut self, group: &GroupId, uses: u64) -> u32 {
-        // There are more numbers than a fleet has devices.
-        Arc::make_mut(&mut self.groups).acquire(group, uses).unwrap_or(u32::MAX)
+        Arc::make_mut(&mut self.groups).acquire(group, uses)
     }
 
     /// A device less was in that group before.
@@ -89,12 +61,8 @@ impl Profiles {
     }
 
     /// A device less has that profile.
-    pub(super) fn release(&mut self, number: u16, apart: Option<&Profile>) {
-        let gone = match number {
-            PROFILE_APART => apart.cloned(),
-            number => Arc::make_mut(&mut self.profiles).release(number.into()),
-        };
-        if let Some(gone) = gone {
+    pub(super) fn release(&mut self, number: u32) {
+        if let Some(gone) = Arc::make_mut(&mut self.profiles).release(number) {
             self.release_group(gone.group);
         }
     }

@@ -8,7 +8,7 @@
 //! | key, beside | 0..32 | where in the leaf's text the serial stands, plus 1 |
 //! | meta | 63 | something about it stands apart |
 //! | meta | 60..63 | state |
-//! | meta | 44..60 | group, last known version and hardware: the number of its profile; all ones: apart |
+//! | meta | 44..60 | group, last known version and hardware: the number of its profile; all ones: the number stands apart |
 //! | meta | 0..44 | when it entered its group, in milliseconds since 1970 (to the year 2527); all ones: apart |
 //!
 //! A MAC address has 12 digits, an IMEI 15, most counters fewer: the serial is in the slot, exactly, and a look-up touches nothing else. A slot of zeros is
@@ -26,7 +26,7 @@ pub(super) struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 16);
 
-/// The number that says that the profile stands apart.
+/// The number that says that the profile's number stands apart.
 pub(super) const PROFILE_APART: u16 = u16::MAX;
 
 const TAG_SHIFT: u32 = 60;
@@ -35,7 +35,8 @@ const APART: u64 = 1 << 63;
 const STATE_SHIFT: u32 = 60;
 const PROFILE_SHIFT: u32 = 44;
 const ENTERED_APART: u64 = (1 << PROFILE_SHIFT) - 1;
-const DIGITS_MAX: usize = 15;
+/// The longest serial in a slot.
+pub(super) const DIGITS_MAX: usize = 15;
 
 impl Slot {
     pub(super) fn is_empty(self) -> bool {
@@ -102,6 +103,14 @@ pub(super) fn may_be_beside(key: u64, hash: u64) -> bool {
 
 fn fingerprint(hash: u64) -> u64 {
     hash >> (64 - 28)
+}
+
+/// A profile's number as a slot has it, and as it stands apart where it does not fit.
+pub(super) fn profile_of(number: u32) -> (u16, Option<u32>) {
+    match u16::try_from(number) {
+        Ok(fits) if fits != PROFILE_APART => (fits, None),
+        _ => (PROFILE_APART, Some(number)),
+    }
 }
 
 /// What the second word says.

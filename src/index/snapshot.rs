@@ -1,19 +1,16 @@
 //! One revision of the index, whole: devices, groups and firmware of one moment, with what a decision needs of them looked up beforehand.
 
-use super::leaf::{Leaf, Sought};
-use super::profiles::Profiles;
-use super::slot;
+use super::leaf::Sought;
 use super::table::{Found, Table};
 use crate::check_in::CheckIn;
 use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 use crate::fleet::devices::{Devices, PlainDevices};
 use crate::fleet::whole::Few;
 use crate::fleet::{
-    ApiKey, CanonicalSerial, Device, DeviceState, Firmware, Fleet, FleetOf, FleetSpec, Group, GroupId, KeyHash,
-    Product, ProductEntry, ProductEntryOf, ProductId, Revision, SerialFault, Version,
+    ApiKey, CanonicalSerial, Catalogue, Device, Firmware, Fleet, FleetOf, FleetSpec, Group, KeyHash, Product,
+    ProductEntry, ProductEntryOf, ProductId, Revision, SerialFault, Version,
 };
-use crate::time::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -150,6 +147,11 @@ impl Snapshot {
         self.resolved(product)?.few().groups.get(group).map(|group| &**group)
     }
 
+    /// The firmware of a product.
+    pub fn catalogue(&self, product: &str) -> Option<&Catalogue> {
+        Some(&self.resolved(product)?.few().catalogue)
+    }
+
     /// The device of that canonical serial, as a record of its own. One look-up, some allocations.
     pub fn device(&self, product: &str, serial: &str) -> Option<Device> {
         Some(self.resolved(product)?.table().find(serial)?.into_owned())
@@ -160,91 +162,16 @@ impl Snapshot {
         self.products.iter().map(|product| product.table().count()).sum()
     }
 
-    /// How many devices there are of each product, group and state; none of what has none. In order. `O(devices)`: some nanoseconds for each.
-    pub fn counts(&self) -> Vec<DeviceCount> {
-        let mut counts = Vec::new();
-        for product in &self.products {
-            let profiles = product.table().profiles();
-            let mut numbers: BTreeMap<(u32, DeviceState), u64> = BTreeMap::new();
-            let mut by_profile: HashMap<(u16, DeviceState), u64> = HashMap::new();
-            for leaf in product.table().leaves() {
-                for slot in leaf.slots() {
-                    let meta = slot::Meta::unpack(slot.meta);
-                    match meta.profile {
-                        slot::PROFILE_APART => {
-                            *numbers.entry((product.table().found(leaf, slot).group, meta.state)).or_default() += 1;
-                        }
-                        number => *by_profile.entry((number, meta.state)).or_default() += 1,
-                    }
-                }
-            }
-            for ((number, state), devices) in by_profile {
-                let group = profiles.get(number).map_or(u32::MAX, |profile| profile.group);
-                *numbers.entry((group, state)).or_default() += devices;
-            }
-            let count = |((group, state), devices): ((u32, DeviceState), u64)| {
-                let group = profiles.group(group)?.clone();
-                Some(DeviceCount { product: product.id().clone(), group, state, devices })
-            };
-            counts.extend(numbers.into_iter().filter_map(count));
-        }
-        counts.sort_by(|a, b| (&a.product, &a.group, a.state).cmp(&(&b.product, &b.group, b.state)));
-        counts
-    }
-
-    /// How many bytes its devices take, by the index's own account: without what the allocator adds, and without products, groups and firmware, which are
-    /// few. What it shares with other revisions is counted in each. `O(devices / 1000)`.
-    pub fn bytes(&self) -> IndexBytes {
-        let mut bytes = IndexBytes::default();
-        for product in &self.products {
-            let table = product.table().bytes();
-            bytes.slots += table.slots;
-            bytes.beside += table.beside;
-            bytes.directory += table.directory;
-            bytes.profiles += table.profiles;
-        }
-        bytes
-    }
-
-    /// Looks at all devices of a product, or at those of one group, in the order in which they stand in memory: for a census, a preview, a list. Allocates
-    /// nothing. A product or group that is not there has none.
-    ///
-    /// ```
-    /// use otagate::{Change, DeviceSpec, Fleet, Index, ProductId, ProductSpec};
-    /// let index = Index::new(&Fleet::default());
-    /// let product = ProductId::new("lamp").unwrap();
-    /// let device = DeviceSpec { serial: "SN-17".into(), group: "stable".into(), ..Default::default() };
-    /// let lamp = ProductSpec { id: "lamp".into(), ..Default::default() };
-    /// index.apply(&[Change::PutProduct { product: lamp }, Change::PutDevice { product, device }])?;
-    /// let mut serials = Vec::new();
-    /// index.snapshot().scan("lamp", Some("stable"), |member| serials.push(member.serial().as_str().to_owned()));
-    /// assert_eq!(serials, ["SN-17"]);
-    /// # Ok::<(), otagate::Problems>(())
-    /// ```
-    pub fn scan(&self, product: &str, group: Option<&str>, mut look: impl FnMut(Member<'_>)) {
-        let Some(product) = self.resolved(product) else { return };
-        let profiles = product.table().profiles();
-        let number = |group| GroupId::new(group).ok().and_then(|group| profiles.groups.find(&group));
-        let wanted = match group.map(number) {
-            Some(None) => return,
-            Some(number) => number,
-            None => None,
-        };
-        for leaf in product.table().leaves() {
-            for slot in leaf.slots() {
-                let found = product.table().found(leaf, slot);
-                if wanted.is_none_or(|wanted| wanted == found.group) {
-                    look(Member { leaf, key: slot.key, found, profiles });
-                }
-            }
+    /// What [`find`](Self::find) does for nobody, for whoever has the canonical serial.
+    pub(super) fn search(&self, serial: &str) {
+        if let Some(product) = self.products.get(self.largest) {
+            let serial = CanonicalSerial::of_canonical(serial);
+            let sought = product.table().secret().seek(&serial);
+            std::hint::black_box(product.table().leaf_of(&sought).map(|leaf| leaf.touch(sought.hash)));
         }
     }
 
-    pub(super) fn largest(&self) -> Option<&ProductEntryOf<Table>> {
-        self.products.get(self.largest).map(|product| &*product.entry)
-    }
-
-    fn resolved(&self, product: &str) -> Option<&Resolved> {
+    pub(super) fn resolved(&self, product: &str) -> Option<&Resolved> {
         // By name, as the fleet's products are.
         let at = self.products.binary_search_by(|one| one.id().as_str().cmp(product)).ok()?;
         self.products.get(at).map(|product| &**product)
@@ -280,7 +207,7 @@ impl Snapshot {
         if place.product as usize != self.largest {
             let mut room = CanonicalSerial::EMPTY;
             let located = self.locate(None, ask, &mut room);
-            std::hint::black_box(located.and_then(|located| self.find(&located)).is_some());
+            located.and_then(|located| self.find(&located));
         }
     }
 
@@ -293,6 +220,11 @@ impl Snapshot {
     /// The trip to RAM.
     #[inline(always)]
     pub(super) fn find<'s>(&self, located: &Located<'s>) -> Option<Found<'s>> {
+        if located.key.is_none() {
+            // For nobody it is made too, and whether somebody stands there makes no difference.
+            std::hint::black_box(self.touch(located));
+            return None;
+        }
         located.product.table().look_up(&located.sought)
     }
 
@@ -300,11 +232,7 @@ impl Snapshot {
     #[inline(always)]
     pub(super) fn facts<'s>(&'s self, located: Option<&Located<'s>>, found: Option<Found<'s>>) -> Facts<'s> {
         let mut facts = Facts { revision: self.fleet.revision(), key: None, device: None, group: None };
-        let Some(Located { product, key: Some(key), serial, .. }) = located else {
-            // The search was for nobody, but it was made.
-            std::hint::black_box(found.is_some());
-            return facts;
-        };
+        let Some(Located { product, key: Some(key), serial, .. }) = located else { return facts };
         facts.key = Some(KeyFacts { product: &product.few().product, key, serial: *serial });
         let Some(found) = found.filter(|_| serial.is_ok()) else { return facts };
         let rare = found.rare();
@@ -332,7 +260,7 @@ impl Resolved {
         &self.entry.devices
     }
 
-    fn id(&self) -> &ProductId {
+    pub(super) fn id(&self) -> &ProductId {
         self.few().product.id()
     }
 
@@ -394,90 +322,4 @@ fn keys(products: &[Arc<Resolved>]) -> Keys {
         keys.into_iter().zip(0..).map(move |(key, number)| (key.hash, place(number)))
     };
     products.iter().enumerate().flat_map(of).collect()
-}
-
-/// A device as a scan comes by it: borrowed from the revision.
-#[derive(Clone, Copy, Debug)]
-pub struct Member<'s> {
-    leaf: &'s Leaf,
-    key: u64,
-    found: Found<'s>,
-    profiles: &'s Profiles,
-}
-
-impl<'s> Member<'s> {
-    /// Its canonical serial.
-    pub fn serial(&self) -> CanonicalSerial {
-        let mut buffer = [0; 15];
-        let serial = slot::unpack(self.key, &mut buffer).or_else(|| self.leaf.text(self.key)).unwrap_or_default();
-        CanonicalSerial::of_canonical(std::str::from_utf8(serial).unwrap_or_default())
-    }
-
-    /// Where it stands with the operator.
-    pub fn state(&self) -> DeviceState {
-        self.found.state
-    }
-
-    /// Its group, which may not exist; `None` cannot be.
-    pub fn group(&self) -> Option<&'s GroupId> {
-        self.profiles.group(self.found.group)
-    }
-
-    /// When it entered its group for the first time.
-    pub fn entered_at(&self) -> Timestamp {
-        self.found.entered_at
-    }
-
-    /// The version that it reported last, as far as known.
-    pub fn version(&self) -> Option<&'s str> {
-        self.found.version()
-    }
-
-    /// Its hardware, as far as known.
-    pub fn hardware(&self) -> Option<&'s str> {
-        self.found.hardware()
-    }
-
-    /// The version that it is pinned to.
-    pub fn pin(&self) -> Option<&'s Version> {
-        self.found.rare().and_then(|rare| rare.pin.as_ref())
-    }
-
-    /// The highest version that it is given.
-    pub fn cap(&self) -> Option<&'s Version> {
-        self.found.rare().and_then(|rare| rare.cap.as_ref())
-    }
-}
-
-/// How many devices of a product are in a group and a state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceCount {
-    /// The product.
-    pub product: ProductId,
-    /// The group, which may not exist in the product.
-    pub group: GroupId,
-    /// The state.
-    pub state: DeviceState,
-    /// How many.
-    pub devices: u64,
-}
-
-/// What an index takes, in bytes by part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IndexBytes {
-    /// 16 for each device, and what of its lines is free.
-    pub slots: usize,
-    /// Serials longer than 15 hex digits, pins, caps, groups that a device was in before.
-    pub beside: usize,
-    /// Where the leaves are.
-    pub directory: usize,
-    /// Names of groups, last known versions and hardware, each once.
-    pub profiles: usize,
-}
-
-impl IndexBytes {
-    /// All of it.
-    pub fn total(&self) -> usize {
-        self.slots + self.beside + self.directory + self.profiles
-    }
 }

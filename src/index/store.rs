@@ -47,11 +47,12 @@ impl View for IndexView {
     }
 
     fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Infallible> {
-        // A product that does not exist is asked for when the key is unknown: some product's devices are searched all the same.
-        let entry = self.entry(product);
-        let searched = entry.or_else(|| self.snapshot.largest());
-        let device = std::hint::black_box(searched.and_then(|entry| entry.devices.find(serial)));
-        Ok(device.filter(|_| entry.is_some()).map(|device| device.into_owned().into()))
+        let Some(entry) = self.entry(product) else {
+            // This is asked when the key is unknown: somebody's devices are searched all the same.
+            self.snapshot.search(serial);
+            return Ok(None);
+        };
+        Ok(entry.devices.find(serial).map(|device| device.into_owned().into()))
     }
 
     fn group(

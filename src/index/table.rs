@@ -6,15 +6,15 @@
 //! ```
 //!
 //! It grows by linear hashing: with every 1,024 devices one more leaf is made by splitting the one whose turn it is. No table is ever copied to grow, nothing
-//! doubles, and a leaf holds 683 to 2,048 devices on average, whatever the size. A change copies one leaf, its chunk and the root, and shares everything else with the
+//! doubles, and a leaf holds 512 to 2,048 devices on average while it grows, whatever the size, and a third of that before it shrinks. A change copies one leaf, its chunk and the root, and shares everything else with the
 //! revision before.
 //!
 //! Serials that were chosen to collide would crowd a leaf: then the table is built again under a new secret.
 
 use super::hash::Secret;
 use super::leaf::{Apart, Aside, Crowded, Leaf, Resident, Sought};
-use super::profiles::{Numbered, Profile, Profiles};
-use super::slot::{self, Meta, PROFILE_APART, Slot};
+use super::profiles::{Profile, Profiles};
+use super::slot::{self, DIGITS_MAX, Meta, PROFILE_APART, Slot};
 use crate::fleet::devices::Devices;
 use crate::fleet::{CanonicalSerial, Device, DeviceState, Rare};
 use crate::time::Timestamp;
@@ -147,18 +147,23 @@ impl Table {
     pub(super) fn found<'t>(&'t self, leaf: &'t Leaf, slot: Slot) -> Found<'t> {
         let meta = Meta::unpack(slot.meta);
         let apart = if meta.apart { leaf.apart(slot.key) } else { None };
-        let profile = match meta.profile {
-            PROFILE_APART => apart.and_then(|apart| apart.profile.as_ref()),
-            number => self.profiles.get(number),
-        };
+        let profile = self.profile_number(meta, apart).and_then(|number| self.profiles.get(number));
         let entered_at = meta.entered_at.or(apart.and_then(|apart| apart.entered_at)).unwrap_or_default();
         let group = profile.map_or(u32::MAX, |profile| profile.group);
         Found { state: meta.state, entered_at, group, profile, apart }
     }
 
+    #[inline]
+    fn profile_number(&self, meta: Meta, apart: Option<&Apart>) -> Option<u32> {
+        match meta.profile {
+            PROFILE_APART => apart.and_then(|apart| apart.profile),
+            number => Some(number.into()),
+        }
+    }
+
     fn device(&self, leaf: &Leaf, slot: Slot) -> Option<Device> {
         let found = self.found(leaf, slot);
-        let mut buffer = [0; 15];
+        let mut buffer = [0; DIGITS_MAX];
         let serial = slot::unpack(slot.key, &mut buffer).or_else(|| leaf.text(slot.key))?;
         let mut device = Device {
             serial: std::str::from_utf8(serial).ok()?.into(),
@@ -191,7 +196,9 @@ impl Table {
 
     /// The device that stood there has no part any more in what it shared.
     fn release(&mut self, meta: u64, aside: Option<&Aside>) {
-        self.profiles.release(Meta::unpack(meta).profile, aside.and_then(|aside| aside.apart.profile.as_ref()));
+        if let Some(number) = self.profile_number(Meta::unpack(meta), aside.map(|aside| &aside.apart)) {
+            self.profiles.release(number);
+        }
         for (group, _) in aside.iter().flat_map(|aside| &aside.earlier) {
             self.profiles.release_group(*group);
         }
@@ -287,19 +294,20 @@ impl Table {
 pub(super) fn slot_of(
     state: DeviceState,
     entered_at: Timestamp,
-    profile: Numbered,
+    profile: u32,
     rare: Option<Box<Rare>>,
     earlier: Vec<(u32, Timestamp)>,
 ) -> (u64, Option<Box<Aside>>) {
     // The hardware stands in the profile, the groups by themselves.
     let rare = rare.and_then(|rare| {
         let rare = Rare { pin: rare.pin, cap: rare.cap, ..Rare::default() };
-        (rare != Rare::default()).then(|| Box::new(rare))
+        (rare != Rare::default()).then(|| Arc::new(rare))
     });
     let fits = Meta::fits(entered_at);
-    let apart = Apart { entered_at: (!fits).then_some(entered_at), profile: profile.apart, rare };
+    let (profile, profile_apart) = slot::profile_of(profile);
+    let apart = Apart { entered_at: (!fits).then_some(entered_at), profile: profile_apart, rare };
     let entered_at = fits.then_some(entered_at);
-    let meta = Meta { state, profile: profile.number, entered_at, apart: apart != Apart::default() };
+    let meta = Meta { state, profile, entered_at, apart: apart != Apart::default() };
     let aside = (meta.apart || !earlier.is_empty()).then(|| Box::new(Aside { apart, earlier }));
     (meta.pack(), aside)
 }
@@ -356,8 +364,9 @@ impl Devices for Table {
 
     fn each_pinned(&self, visit: &mut dyn FnMut(&Device)) {
         for leaf in self.leaves() {
-            let devices = leaf.slots_apart().filter_map(|slot| self.device(leaf, slot));
-            devices.filter(|device| device.pin().is_some()).for_each(|device| visit(&device));
+            let pinned = |slot: &Slot| leaf.apart(slot.key)?.rare.as_ref()?.pin.as_ref();
+            let pinned = leaf.slots_apart().filter(|slot| pinned(slot).is_some());
+            pinned.filter_map(|slot| self.device(leaf, slot)).for_each(|device| visit(&device));
         }
     }
 }
