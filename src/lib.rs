@@ -33,6 +33,7 @@
 //! - The nouns: [`Product`], [`Device`], [`Group`], [`Firmware`], [`Rollout`], each built from a specification ([`ProductSpec`], ...) that reports every
 //!   problem at once; [`Change`] is the closed list of what may happen to a [`Fleet`].
 //! - The question and the answer: [`CheckIn`], [`Decision`], [`Verdict`], [`Reason`], [`Effect`].
+//! - Millions of devices in memory: [`Index`], with one [`Reader`] per thread.
 //! - Your own database: [`store`], with [`Store`](store::Store) and [`AsyncStore`](store::AsyncStore); [`MemoryStore`] is the plain one.
 //! - Why was that? [`Recorder`] watches the very code that decides.
 //!

@@ -140,10 +140,11 @@ mod tests {
     fn nothing_is_left_of_what_nobody_uses() {
         let mut interner = Interner::default();
         let empty = interner.bytes();
-        for value in 0..70_000 {
+        let many = if cfg!(miri) { 700 } else { 70_000 };
+        for value in 0..many {
             interner.acquire(&value, 1);
         }
-        for number in 0..70_000 {
+        for number in 0..many {
             assert!(interner.release(number).is_some());
         }
         assert_eq!(interner.bytes(), empty);

@@ -1,14 +1,14 @@
 //! otagate over its index: the same decision as over the memory store, from bytes to an artifact.
 //!
 //! Compared: [`Reader::decide`], which finds key, product, device and group in one revision, ranks the device with
-//! BLAKE3 where its version is not the target, and decides. Unfair to us and to the others as in `ours`; besides,
+//! BLAKE3 where its version is not the target, and decides. Unfair to us and to the others as in `memory`; besides,
 //! verdicts are counted, and writers could publish meanwhile. It is the row that a large fleet gets.
 
 use crate::question::{Ask, World};
-use crate::{Quarter, Subject, ours};
+use crate::{Quarter, Subject, memory};
 use otagate::*;
 
-/// A day after the rollout in [`ours::fleet`] started.
+/// A day after the rollout in [`memory::fleet`] started.
 const NOW: Timestamp = Timestamp::from_millis(1_795_478_400_000);
 
 pub(crate) struct Indexed {
@@ -17,7 +17,7 @@ pub(crate) struct Indexed {
 
 impl Indexed {
     pub(crate) fn new(world: &World) -> Self {
-        Self { reader: Index::new(&ours::fleet(world)).reader() }
+        Self { reader: Index::new(&memory::fleet(world)).reader() }
     }
 }
 

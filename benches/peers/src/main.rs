@@ -23,7 +23,7 @@ mod hashmap;
 mod index;
 mod launchdarkly;
 mod lmdb;
-mod ours;
+mod memory;
 mod question;
 mod sqlite;
 mod yggdrasil;
@@ -61,11 +61,11 @@ enum Quarter {
     ItsOwn,
 }
 
-/// Ours comes first: the others are compared with it.
+/// The index comes first: the others are compared with it.
 fn subjects(world: &World) -> Vec<Box<dyn Subject>> {
     vec![
-        Box::new(ours::Ours::new(world)),
         Box::new(index::Indexed::new(world)),
+        Box::new(memory::Memory::new(world)),
         Box::new(hashmap::HashMaps::new(world)),
         Box::new(yggdrasil::Yggdrasil::new(world)),
         Box::new(launchdarkly::LaunchDarkly::new(world)),
@@ -96,17 +96,17 @@ fn main() {
     println!("{} devices, each asked once a round in random order; median of {ROUNDS} rounds\n", question::DEVICES);
     println!(
         "{:<14} {:>10} {:>16} {:>9} {:>9}   drawn by",
-        "engine", "version", "ns per decision", "to ours", "served"
+        "engine", "version", "ns per decision", "to index", "served"
     );
     for ((subject, expected), nanos) in subjects.iter().zip(&expected).zip(&times) {
-        let (name, to_ours) = (subject.name(), nanos / times[0]);
+        let (name, to_index) = (subject.name(), nanos / times[0]);
         let version = subject.package().map_or("std", locked_version);
         let drawn_by = if subject.quarter() == Quarter::Ours { "our rank" } else { "its own hash" };
         let served = 100.0 * share(expected);
-        println!("{name:<14} {version:>10} {nanos:>16.0} {to_ours:>8.2}x {served:>8.2}%   {drawn_by}");
+        println!("{name:<14} {version:>10} {nanos:>16.0} {to_index:>8.2}x {served:>8.2}%   {drawn_by}");
         figures.insert(format!("peer_{name}_ns"), *nanos);
-        if name != "ours" {
-            figures.insert(format!("peer_{name}_vs_ours"), to_ours);
+        if name != "index" {
+            figures.insert(format!("peer_{name}_vs_index"), to_index);
         }
     }
     merge(figures);

@@ -13,19 +13,19 @@ use otagate::*;
 const STARTED_AT: Timestamp = Timestamp::from_millis(1_795_392_000_000);
 const NOW: Timestamp = Timestamp::from_millis(1_795_478_400_000);
 
-pub(crate) struct Ours {
+pub(crate) struct Memory {
     store: MemoryStore,
 }
 
-impl Ours {
+impl Memory {
     pub(crate) fn new(world: &World) -> Self {
         Self { store: MemoryStore::new(fleet(world)) }
     }
 }
 
-impl Subject for Ours {
+impl Subject for Memory {
     fn name(&self) -> &'static str {
-        "ours"
+        "memory"
     }
 
     fn package(&self) -> Option<&'static str> {
