@@ -27,6 +27,11 @@ pub enum DeviceState {
     Quota,
 }
 
+impl DeviceState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::New, Self::Verified, Self::Blocked, Self::Disabled, Self::Quota];
+}
+
 /// A device as an operator writes it; [`build`](DeviceSpec::build) checks it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,7 +87,8 @@ impl DeviceSpec {
     /// Checks the device under its product's rules.
     ///
     /// # Errors
-    /// A serial that names nobody, names and versions that are none, a cap under `exact`, a pin above the cap (L3).
+    /// A serial that names nobody, names and versions that are none, a cap under `exact`, a pin above the cap (L3); earlier groups that are too many, stand
+    /// twice, or are the one that it is in.
     pub fn build(&self, product: &Product) -> Result<Device, Problems> {
         let rules = product.versions();
         let mut problems = Problems::default();

@@ -1,11 +1,13 @@
 //! What holds the devices of a product: a plain map here, a compact table in the index.
 
-use super::Device;
+use super::{Device, GroupId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Devices by canonical serial, as far as changing a fleet needs them. What a decision needs is each holder's own.
 pub trait Devices: Clone + Default {
+    /// Whether a clone shares what neither changes, and so costs next to nothing.
+    const SHARED: bool;
     /// The device of that serial.
     fn find(&self, serial: &str) -> Option<Cow<'_, Device>>;
     /// Puts the device of that serial, or removes it, and gives what was there.
@@ -14,14 +16,16 @@ pub trait Devices: Clone + Default {
     fn count(&self) -> usize;
     /// Looks at every device, in any order.
     fn each(&self, visit: &mut dyn FnMut(&Device));
-    /// Looks at those that are pinned.
-    fn each_pinned(&self, visit: &mut dyn FnMut(&Device));
+    /// Looks at those of a group that are pinned.
+    fn each_pinned(&self, group: &GroupId, visit: &mut dyn FnMut(&Device));
 }
 
 /// The plain one: by canonical serial, in its order.
 pub(crate) type PlainDevices = BTreeMap<Box<str>, Device>;
 
 impl Devices for PlainDevices {
+    const SHARED: bool = false;
+
     fn find(&self, serial: &str) -> Option<Cow<'_, Device>> {
         self.get(serial).map(Cow::Borrowed)
     }
@@ -41,7 +45,7 @@ impl Devices for PlainDevices {
         self.values().for_each(visit);
     }
 
-    fn each_pinned(&self, visit: &mut dyn FnMut(&Device)) {
-        self.values().filter(|device| device.pin().is_some()).for_each(visit);
+    fn each_pinned(&self, group: &GroupId, visit: &mut dyn FnMut(&Device)) {
+        self.values().filter(|device| device.pin().is_some() && device.group == *group).for_each(visit);
     }
 }

@@ -66,7 +66,7 @@ pub type Fleet = FleetOf<PlainDevices>;
 pub type ProductEntry = ProductEntryOf<PlainDevices>;
 
 /// A checked fleet at one revision. What holds its devices is a parameter: a plain [`Fleet`] and the index are changed by the same code.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct FleetOf<D> {
     pub(crate) revision: Revision,
     pub(crate) keys: Arc<BTreeMap<KeyHash, ProductId>>,
@@ -88,6 +88,15 @@ pub(crate) struct Few {
     pub(crate) product: Arc<Product>,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) groups: BTreeMap<GroupId, Arc<Group>>,
+}
+
+/// Of a plain fleet, a copy of every device, made at once: a change under a lock must not have to make it.
+impl<D: Devices> Clone for FleetOf<D> {
+    fn clone(&self) -> Self {
+        let own = |(id, entry): (&ProductId, &Arc<ProductEntryOf<D>>)| (id.clone(), Arc::new((**entry).clone()));
+        let products = if D::SHARED { self.products.clone() } else { self.products.iter().map(own).collect() };
+        Self { revision: self.revision, keys: self.keys.clone(), products }
+    }
 }
 
 impl<D> Default for FleetOf<D> {

@@ -7,7 +7,9 @@ use super::snapshot::Snapshot;
 use super::table::Found;
 use crate::fleet::{CanonicalSerial, DeviceState, GroupId, ProductId, Version};
 use crate::time::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+const STATES: usize = DeviceState::ALL.len();
 
 impl Snapshot {
     /// How many devices there are of each product, group and state; none of what has none. In order. `O(devices)`: some nanoseconds for each.
@@ -16,22 +18,24 @@ impl Snapshot {
         for product in &self.products {
             let profiles = product.table().profiles();
             let mut numbers: BTreeMap<(u32, DeviceState), u64> = BTreeMap::new();
-            let mut by_profile: HashMap<(u16, DeviceState), u64> = HashMap::new();
+            let mut by_profile = vec![[0_u64; STATES]; profiles.len() as usize];
             for leaf in product.table().leaves() {
                 for slot in leaf.slots() {
                     let meta = slot::Meta::unpack(slot.meta);
-                    match meta.profile {
-                        slot::PROFILE_APART => {
-                            *numbers.entry((product.table().found(leaf, slot).group, meta.state)).or_default() += 1;
-                        }
-                        number => *by_profile.entry((number, meta.state)).or_default() += 1,
+                    match by_profile.get_mut(usize::from(meta.profile)).filter(|_| meta.profile != slot::PROFILE_APART)
+                    {
+                        Some(counts) => counts[meta.state as usize] += 1,
+                        None => *numbers.entry((product.table().found(leaf, slot).group, meta.state)).or_default() += 1,
                     }
                 }
             }
-            for ((number, state), devices) in by_profile {
-                let group = profiles.get(number.into()).map_or(u32::MAX, |profile| profile.group);
-                *numbers.entry((group, state)).or_default() += devices;
+            for (number, counts) in (0..).zip(by_profile) {
+                let group = profiles.get(number).map_or(u32::MAX, |profile| profile.group);
+                for state in DeviceState::ALL {
+                    *numbers.entry((group, state)).or_default() += counts[state as usize];
+                }
             }
+            numbers.retain(|_, devices| *devices > 0);
             let count = |((group, state), devices): ((u32, DeviceState), u64)| {
                 let group = profiles.group(group)?.clone();
                 Some(DeviceCount { product: product.id().clone(), group, state, devices })

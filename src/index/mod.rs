@@ -145,7 +145,7 @@ impl Index {
     /// wait for nothing; other writers wait.
     ///
     /// A change of a device costs microseconds, however many there are: it copies a leaf of some thousand, and some pointers. A change of a group costs
-    /// what the product has of groups, and nothing for its devices.
+    /// what the product has of groups, and nothing for its devices, but for a cap, which is held against every pin.
     ///
     /// # Errors
     /// Everything that is wrong with the batch; the index is as it was.
@@ -193,7 +193,8 @@ impl Index {
         })
     }
 
-    /// Replaces the whole fleet by one of a higher revision (L2). The same revision with the same content is no change.
+    /// Replaces the whole fleet by one of a higher revision (L2). The same revision with the same content is no change, which takes a look at every device
+    /// while other writers wait; a higher one is built before.
     ///
     /// # Errors
     /// The revision is not above the one held, and `force` is not given.

@@ -4,8 +4,12 @@
 //! in use, because devices report whatever they like, the numbers of the rest stand apart, beside the slots.
 
 use super::interner::Interner;
+use super::slot::PROFILE_APART;
 use crate::fleet::GroupId;
 use std::sync::Arc;
+
+/// Numbers below it fit into a slot.
+const SHORT: u32 = PROFILE_APART as u32;
 
 /// What a device shares with many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +34,11 @@ impl Profiles {
         self.profiles.get(number)
     }
 
+    /// Above every number that is in use.
+    pub(super) fn len(&self) -> u32 {
+        self.profiles.len()
+    }
+
     #[inline]
     pub(super) fn group(&self, number: u32) -> Option<&GroupId> {
         self.groups.get(number)
@@ -45,14 +54,15 @@ impl Profiles {
     ) -> u32 {
         let text = |text: Option<&str>| text.map(Arc::from);
         let profile = |group| Profile { group, version: text(version), hardware: text(hardware) };
-        let known = self.groups.find(group).map(profile).filter(|profile| self.profiles.find(profile).is_some());
+        let known = self.groups.find(group).map(profile).filter(|known| self.profiles.keeps(known, SHORT).is_some());
+        // Each number of a profile uses its group once.
         let profile = known.unwrap_or_else(|| profile(self.acquire_group(group, 1)));
-        Arc::make_mut(&mut self.profiles).acquire(&profile, devices)
+        Arc::make_mut(&mut self.profiles).acquire(&profile, devices, SHORT)
     }
 
     /// Uses a group so many times more, above 0, for devices that were in it before.
     pub(super) fn acquire_group(&mut self, group: &GroupId, uses: u64) -> u32 {
-        Arc::make_mut(&mut self.groups).acquire(group, uses)
+        Arc::make_mut(&mut self.groups).acquire(group, uses, u32::MAX)
     }
 
     /// A device less was in that group before.

@@ -64,7 +64,8 @@ impl Reader {
     /// Answers a check-in from the newest revision: a pure function of that revision, the check-in and the time. Without a ledger nobody holds a claim; a
     /// host that has one goes by way of [`Store`](crate::store::Store), which the index is too.
     ///
-    /// About the time of one trip to RAM. Allocates nothing, unless the trace does.
+    /// About the time of one trip to RAM. Allocates nothing, unless the trace does; but for the reader's first verdict about each product, which takes a
+    /// lock for a moment and 512 bytes for its counters ([`uncounted`](Self::uncounted) has none).
     ///
     /// ```
     /// use otagate::{CheckIn, Fleet, Index, NoTrace, Timestamp};
@@ -205,6 +206,10 @@ impl Counts {
     fn forget(&mut self, snapshot: &Snapshot) {
         self.blocks.clear();
         self.of = snapshot.keys.clone();
+        // Of products that are gone, the counts stay with the index.
+        if self.by_product.len() > 2 * snapshot.products.len() + 64 {
+            self.by_product.clear();
+        }
     }
 
     #[cold]

@@ -47,12 +47,13 @@ impl View for IndexView {
     }
 
     fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, Infallible> {
-        let Some(entry) = self.entry(product) else {
-            // This is asked when the key is unknown: somebody's devices are searched all the same.
-            self.snapshot.search(serial);
-            return Ok(None);
-        };
-        Ok(entry.devices.find(serial).map(|device| device.into_owned().into()))
+        let entry = self.entry(product);
+        let device = entry.and_then(|entry| entry.devices.find(serial));
+        if device.is_none() {
+            // A product that does not exist is asked for when the key is unknown: somebody's devices are searched all the same.
+            self.snapshot.search(serial, entry.map_or(0, |entry| entry.devices.count()));
+        }
+        Ok(device.map(|device| device.into_owned().into()))
     }
 
     fn group(

@@ -16,7 +16,7 @@ use super::leaf::{Apart, Aside, Crowded, Leaf, Resident, Sought};
 use super::profiles::{Profile, Profiles};
 use super::slot::{self, DIGITS_MAX, Meta, PROFILE_APART, Slot};
 use crate::fleet::devices::Devices;
-use crate::fleet::{CanonicalSerial, Device, DeviceState, Rare};
+use crate::fleet::{CanonicalSerial, Device, DeviceState, GroupId, Rare};
 use crate::time::Timestamp;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -313,6 +313,8 @@ pub(super) fn slot_of(
 }
 
 impl Devices for Table {
+    const SHARED: bool = true;
+
     fn find(&self, serial: &str) -> Option<Cow<'_, Device>> {
         let serial = CanonicalSerial::of_canonical(serial);
         let sought = self.secret.seek(&serial);
@@ -362,10 +364,14 @@ impl Devices for Table {
         }
     }
 
-    fn each_pinned(&self, visit: &mut dyn FnMut(&Device)) {
+    fn each_pinned(&self, group: &GroupId, visit: &mut dyn FnMut(&Device)) {
+        let Some(group) = self.profiles.groups.find(group) else { return };
         for leaf in self.leaves() {
-            let pinned = |slot: &Slot| leaf.apart(slot.key)?.rare.as_ref()?.pin.as_ref();
-            let pinned = leaf.slots_apart().filter(|slot| pinned(slot).is_some());
+            let is_pinned = |slot: &Slot| {
+                let found = self.found(leaf, *slot);
+                found.group == group && found.rare().is_some_and(|rare| rare.pin.is_some())
+            };
+            let pinned = leaf.slots_apart().filter(is_pinned);
             pinned.filter_map(|slot| self.device(leaf, slot)).for_each(|device| visit(&device));
         }
     }
@@ -374,7 +380,6 @@ impl Devices for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::GroupId;
 
     fn device(serial: &str) -> Device {
         Device {

@@ -110,10 +110,8 @@ impl<D: Devices> Edit<'_, D> {
         }
         if lower_cap {
             let mut faults = Vec::new();
-            self.entry.devices.each_pinned(&mut |device| {
-                if device.group == id
-                    && let Err(fault) = self.entry.check_pin(device)
-                {
+            self.entry.devices.each_pinned(&id, &mut |device| {
+                if let Err(fault) = self.entry.check_pin(device) {
                     faults.push((device.serial.clone(), fault));
                 }
             });
