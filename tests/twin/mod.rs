@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod draw;
+pub mod indexed;
 pub mod reference;
 pub mod translate;
 pub mod world;
