@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use twin::draw::{Draw, NOW};
+use twin::indexed::firmware;
 
 const DEVICES: u64 = 3_000;
 
@@ -36,19 +37,6 @@ fn product(revoked: bool) -> ProductSpec {
         versions: VersionRulesSpec { scheme: VersionScheme::Semver, ..Default::default() },
         register_on_first_contact: true,
         new_devices_max: 1_000_000,
-        ..Default::default()
-    }
-}
-
-fn firmware(version: &str) -> FirmwareSpec {
-    FirmwareSpec {
-        version: version.into(),
-        artifacts: vec![ArtifactSpec {
-            size_bytes: 1,
-            digests: Digests::blake3_of(version.as_bytes()),
-            locator: version.into(),
-            ..Default::default()
-        }],
         ..Default::default()
     }
 }

@@ -1,11 +1,12 @@
 //! Which product a key is of, without paying a BLAKE3 for every check-in.
 //!
-//! A key is held as its BLAKE3 alone, which costs more than all the rest of a decision. So each reader remembers the keys that it found, under a 128-bit
+//! A key is held as its BLAKE3 alone, which takes about as long as all that a decision computes besides. So each reader remembers the keys that it found, under a 128-bit
 //! SipHash with a secret of its own: no key is held, no two keys can be made to look alike, and what a guess shares with a key changes nothing.
 //!
-//! **Time.** A key that nobody has is not remembered: it pays the BLAKE3 each time, and it searches the devices of the largest product. Whoever is told 401 under a
-//! known key makes up for the one, and for the other too where its own product is much smaller ([`Reader`](super::Reader)): one BLAKE3 and one trip to RAM
-//! either way. What is left is some nanoseconds, and tells of a whole key at most, never of a part: nothing that would help to guess one.
+//! **Time.** A key that nobody has is not remembered: it pays the BLAKE3 each time, and it searches the devices of the largest product. Whoever is told 401
+//! under a known key makes up for the one, and for the other too where its own product is much smaller ([`Reader`](super::Reader)): one BLAKE3 and one trip
+//! to RAM either way. What is left is some nanoseconds, more in a batch, and tells of a whole key at most, never of a part: nothing that would help to guess
+//! one.
 
 use super::snapshot::{Keys, Place, Snapshot};
 use crate::fleet::{KEY_BYTES_MAX, KeyHash};

@@ -5,8 +5,8 @@
 //!       └──▶ line b └ slot slot slot slot ┘        whether it finds somebody or nobody
 //! ```
 //!
-//! Who finds both lines full moves somebody there into the other line that that one has (cuckoo hashing, buckets of four, two choices): leaves are filled to
-//! nine tenths and more. A leaf never changes under a reader: a change copies it, 17 KiB, unless nobody else holds it.
+//! Who finds both lines full moves somebody there into the other line that that one has (cuckoo hashing, buckets of four, two choices): leaves are built
+//! fifteen sixteenths full, and packed anew when half of one is empty. A leaf never changes under a reader: a change copies it, 17 KiB, unless nobody else holds it.
 
 use super::hash::Secret;
 use super::slot::{self, Meta, Slot};

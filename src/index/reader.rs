@@ -1,4 +1,5 @@
-//! One thread's way into the index: it waits for nobody, allocates nothing, and writes nothing that another thread reads often.
+//! One thread's way into the index. A decision waits for nobody, allocates nothing, and writes nothing that another thread reads often; the first one for each
+//! product sets up its counters.
 
 use super::counters::Block;
 use super::keys::{Found, KnownKeys};
@@ -111,8 +112,8 @@ impl Reader {
     }
 
     /// Answers many check-ins, all from one revision, `give` making of each decision what goes into `answers`. The answers are those of
-    /// [`decide`](Self::decide); the trips to RAM of sixteen check-ins are made at once, which takes less than half the time where the fleet is much larger than the processor's caches, and
-    /// saves nothing where it is not.
+    /// [`decide`](Self::decide); the trips to RAM of sixteen check-ins are made at once, which takes less than half the time where the fleet is much larger
+    /// than the processor's caches, and saves nothing where it is not.
     ///
     /// ```
     /// use otagate::{CheckIn, Fleet, Index, Timestamp};

@@ -5,7 +5,7 @@ use super::{Index, Table};
 use crate::fleet::devices::Devices;
 use crate::fleet::{CanonicalSerial, Device, KeyHash, Product, ProductEntryOf, ProductId, Revision};
 use crate::lease::Lease;
-use crate::store::{GroupRecord, Lent, Registered, StandingRecord, Store, View};
+use crate::store::{GroupRecord, Lent, Registered, Store, View};
 use crate::time::Timestamp;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -62,9 +62,6 @@ impl View for IndexView {
         device: &Device,
         _: Option<&Lease>,
     ) -> Result<Option<GroupRecord<'_>>, Infallible> {
-        let Some(entry) = self.entry(product.id()) else { return Ok(None) };
-        let Some(group) = entry.group(device.group().as_str()) else { return Ok(None) };
-        let (group, catalogue) = (group.into(), entry.catalogue().into());
-        Ok(Some(GroupRecord { group, catalogue, standing: StandingRecord::default() }))
+        Ok(self.entry(product.id()).and_then(|entry| GroupRecord::held(entry, device)))
     }
 }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! It grows by linear hashing: with every 1,024 devices one more leaf is made by splitting the one whose turn it is. No table is ever copied to grow, nothing
-//! doubles, and a leaf holds 512 to 2,048 devices on average while it grows, whatever the size, and a third of that before it shrinks. A change copies one leaf, its chunk and the root, and shares everything else with the
-//! revision before.
+//! doubles, and a leaf holds 512 to 2,048 devices on average while it grows, whatever the size, and a third of that before it shrinks. A change copies one
+//! leaf, its chunk and the root, and shares everything else with the revision before.
 //!
 //! Serials that were chosen to collide would crowd a leaf: then the table is built again under a new secret.
 

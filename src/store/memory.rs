@@ -3,10 +3,9 @@
 //! Readers share the lock, a writer waits for them and keeps them out while it applies a batch; a big fleet wants the index instead.
 //! It keeps no ledger: a group with a cap on downloads, or a rollout that admits first come, needs a store that does.
 
-use super::{GroupRecord, Lent, Registered, StandingRecord, Store, View};
+use super::{GroupRecord, Lent, Registered, Store, View};
 use crate::fleet::{
-    CanonicalSerial, Catalogue, Change, Device, Fleet, Group, KeyHash, Problems, Product, ProductEntry, ProductId,
-    Revision,
+    CanonicalSerial, Change, Device, Fleet, KeyHash, Problems, Product, ProductEntry, ProductId, Revision,
 };
 use crate::lease::Lease;
 use crate::time::Timestamp;
@@ -159,14 +158,6 @@ impl View for MemoryView<'_> {
         device: &Device,
         _: Option<&Lease>,
     ) -> Result<Option<GroupRecord<'_>>, Infallible> {
-        let entry = self.entry(product.id());
-        let found = |entry| -> Option<(&Group, &Catalogue)> {
-            Some((ProductEntry::group(entry, device.group().as_str())?, entry.catalogue()))
-        };
-        Ok(entry.and_then(found).map(|(group, catalogue)| GroupRecord {
-            group: group.into(),
-            catalogue: catalogue.into(),
-            standing: StandingRecord::default(),
-        }))
+        Ok(self.entry(product.id()).and_then(|entry| GroupRecord::held(entry, device)))
     }
 }

@@ -32,9 +32,10 @@ use crate::check_in::CheckIn;
 use crate::decide::decide;
 use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 use crate::decide::trace::Trace;
+use crate::fleet::devices::Devices;
 use crate::fleet::{
-    CanonicalSerial, Catalogue, Device, DeviceState, Group, KeyHash, Policy, Product, ProductId, Revision, SerialFault,
-    SerialScheme, Version,
+    CanonicalSerial, Catalogue, Device, DeviceState, Group, KeyHash, Policy, Product, ProductEntryOf, ProductId,
+    Revision, SerialFault, SerialScheme, Version,
 };
 use crate::lease::Lease;
 use crate::time::Timestamp;
@@ -135,6 +136,14 @@ pub struct GroupRecord<'v> {
     pub catalogue: Lent<'v, Catalogue>,
     /// What the ledger holds about the device and the group; the default without a ledger.
     pub standing: StandingRecord,
+}
+
+impl<'v> GroupRecord<'v> {
+    /// The group of a device of a fleet in memory, without a ledger.
+    pub(crate) fn held<D: Devices>(entry: &'v ProductEntryOf<D>, device: &Device) -> Option<Self> {
+        let group = entry.group(device.group().as_str())?.into();
+        Some(Self { group, catalogue: entry.catalogue().into(), standing: StandingRecord::default() })
+    }
 }
 
 /// What a ledger holds about a device, in its group and that group's rollout.
