@@ -1,6 +1,7 @@
 //! The fuzz targets as plain functions: nightly fuzzes them (`make fuzz`), stable replays the corpus (`tests/fuzz_corpus.rs`).
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each binary uses one of them")]
 
+use otagate::rollout::MemoryLedger;
 use otagate::*;
 
 /// Parts of the input, cut at 0xFE, which no UTF-8 text holds.
@@ -77,14 +78,14 @@ pub fn otadrive_request(bytes: &[u8]) {
     };
     for method in ["GET", "HEAD", "POST"] {
         let Ok(request) = wire::otadrive::Request::parse(method, target, header) else { continue };
-        let answer = wire::otadrive::answer(
-            &store(),
-            &Leases::new(1),
-            Default::default(),
-            &request,
-            Timestamp::from_millis(0),
-            &mut NoTrace,
-        );
+        let (store, leases) = (store(), Leases::new(1));
+        let host = wire::otadrive::Host {
+            store: &store,
+            ledger: &MemoryLedger::default(),
+            leases: &leases,
+            times: Default::default(),
+        };
+        let answer = wire::otadrive::answer(&host, &request, Timestamp::from_millis(0), &mut NoTrace);
         let response = answer.expect("a store in memory does not fail").response;
         assert!(response.headers.iter().all(|(_, value)| !value.bytes().any(|byte| byte.is_ascii_control())));
     }

@@ -96,7 +96,8 @@ mod tests {
 
     fn lease(expires_at: i64) -> Lease {
         let (group, expires_at) = (GroupId::new("g").unwrap(), Timestamp::from_millis(expires_at));
-        Lease { group, version: b"1".to_vec(), firmware: "2".into(), artifact: Hex([0; 32]), rollout: None, expires_at }
+        let (version, firmware, artifact) = (b"1".to_vec(), "2".into(), Hex([0; 32]));
+        Lease { group, version, firmware, artifact, rollout: None, attempt: None, expires_at }
     }
 
     #[test]

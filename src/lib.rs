@@ -57,6 +57,7 @@ mod verdict;
 
 #[cfg(feature = "fleet-file")]
 pub mod fleet_file;
+pub mod rollout;
 pub mod store;
 #[cfg(feature = "wire")]
 pub mod wire;
@@ -66,14 +67,15 @@ pub use decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 pub use decide::trace::{NoTrace, Question, Recorder, Step, Trace, Value};
 pub use decide::{decide, identify};
 pub use fleet::{
-    ARTIFACTS_MAX, Aborted, AbortedSpec, Admission, AlreadyThere, ApiKey, Artifact, ArtifactSpec, BuildMetadata,
-    CONFIG_BYTES_MAX, CanonicalSerial, Catalogue, Census, CensusFault, Change, Config, ConfigSpec, Device, DeviceSpec,
-    DeviceState, DigestKind, Digests, EARLIER_GROUPS_MAX, EmptyVersion, FIRMWARE_MAX, Fate, Firmware, FirmwareSpec,
-    Fleet, FleetOf, FleetSpec, GROUPS_MAX, Gate, Group, GroupId, GroupSpec, HARDWARE_MAX, Hex, KEY_BYTES_MAX, KEYS_MAX,
-    KeyHash, LISTED_MAX, LOCATOR_BYTES_MAX, Late, NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Policy, Problem, Problems,
-    Product, ProductEntry, ProductEntryOf, ProductFleetSpec, ProductId, ProductSpec, Progress, RANK_CONTEXT,
-    RESOURCES_MAX, RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec,
-    RolloutState, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Target,
+    ARTIFACTS_MAX, Aborted, AbortedSpec, Admission, AlreadyThere, ApiKey, Artifact, ArtifactSpec, Attempt,
+    BuildMetadata, CONFIG_BYTES_MAX, Candidate, CanonicalSerial, Catalogue, Census, CensusFault, CensusTaker, Change,
+    Config, ConfigSpec, Device, DeviceSpec, DeviceState, DigestKind, Digests, EARLIER_GROUPS_MAX, EmptyVersion,
+    FIRMWARE_MAX, Fate, Firmware, FirmwareSpec, Fleet, FleetOf, FleetSpec, GROUPS_MAX, Gate, Group, GroupId, GroupSpec,
+    HARDWARE_MAX, Halt, Hex, KEY_BYTES_MAX, KEYS_MAX, KeyHash, LISTED_MAX, LOCATOR_BYTES_MAX, Late, Missing,
+    NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Penalty, Policy, Problem, Problems, Product, ProductEntry,
+    ProductEntryOf, ProductFleetSpec, ProductId, ProductSpec, Progress, RANK_CONTEXT, RESOURCES_MAX,
+    RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState,
+    Run, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Success, Target,
     TargetSpec, TextFault, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version, VersionFault,
     VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window,
     rank, share_threshold,

@@ -73,8 +73,6 @@ pub struct FirmwareOffer<'a> {
     pub firmware: &'a Firmware,
     /// The file.
     pub artifact: &'a Artifact,
-    /// The rollout on whose account it is offered: its outcomes are to be recorded there (R9).
-    pub rollout: Option<&'a RolloutId>,
     /// It continues an offer that was made before, so it is no new one.
     pub leased: bool,
 }
@@ -271,6 +269,8 @@ pub struct Decision<'a> {
     pub retry_after_secs: Option<u32>,
     /// The firmware that is meant for the device, from question 6 on; never a withheld target.
     pub meant: Option<&'a Firmware>,
+    /// The rollout on whose account something is served: the offer, and what becomes of it, are to be recorded there (R9).
+    pub rollout: Option<&'a RolloutId>,
     /// What the host must do.
     pub effect: Option<Effect<'a>>,
 }
@@ -292,6 +292,7 @@ impl<'a> Decision<'a> {
             reason,
             retry_after_secs: claim.retry_after_secs,
             meant,
+            rollout: None,
             effect: None,
             ..*self
         }
@@ -307,7 +308,7 @@ impl<'a> Decision<'a> {
 }
 
 /// One flat object, the same in every language: `status`, `verdict`, `reason`, `number`, `revision`, and where they apply `retry_after_secs`, `meant`,
-/// `effect` and `offer`.
+/// `rollout`, `effect` and `offer`.
 impl Serialize for Decision<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
@@ -321,6 +322,9 @@ impl Serialize for Decision<'_> {
         }
         if let Some(meant) = self.meant {
             map.serialize_entry("meant", meant.version())?;
+        }
+        if let Some(rollout) = self.rollout {
+            map.serialize_entry("rollout", rollout)?;
         }
         if let Some(effect) = &self.effect {
             map.serialize_entry("effect", effect)?;
@@ -362,9 +366,6 @@ impl Serialize for Offer<'_> {
                 map.serialize_entry("digests", offer.artifact.digests())?;
                 if let Some(from) = offer.artifact.from() {
                     map.serialize_entry("from", from)?;
-                }
-                if let Some(rollout) = offer.rollout {
-                    map.serialize_entry("rollout", rollout)?;
                 }
                 if offer.leased {
                     map.serialize_entry("leased", &true)?;

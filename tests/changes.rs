@@ -101,19 +101,11 @@ fn small() -> Fleet {
             groups: vec![GroupSpec {
                 id: "default".into(),
                 firmware: Some("1.0.0".into()),
-                rollout: Some(RolloutSpec {
-                    id: "r7".into(),
-                    salt: None,
-                    target: TargetSpec::Firmware("2.0.0".into()),
-                    state: RolloutState::Draft,
-                    started_at: None,
-                    waves: vec![Wave { size: WaveSize::First(1), gate: Gate::default(), opened: None }],
-                    late: Late::Open,
-                    admission: Admission::Rank,
-                    first: vec![],
-                    excluded: vec![],
-                    progress: None,
-                }),
+                rollout: Some(RolloutSpec::new(
+                    "r7",
+                    TargetSpec::Firmware("2.0.0".into()),
+                    vec![Wave::new(WaveSize::First(1))],
+                )),
                 ..Default::default()
             }],
             devices: vec![DeviceSpec {

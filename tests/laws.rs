@@ -146,7 +146,7 @@ proptest! {
         for _ in 0..20 {
             let ask = draw::ask(draw, &world);
             let (before, after) = (store.answer(&ask), opened.answer(&ask));
-            let of_rollout = store.decide(&ask, |decision| decision.firmware_offer().is_some_and(|offer| offer.rollout.is_some()));
+            let of_rollout = store.decide(&ask, |decision| decision.firmware_offer().is_some() && decision.rollout.is_some());
             if of_rollout {
                 // What must be claimed first may be less: a wave for all needs no slot (R5).
                 let (claimed, claims) = (before.effect, after.effect);

@@ -53,6 +53,7 @@ fn lease() -> Lease {
         firmware: "2.0.0".into(),
         artifact: Hex([1; 32]),
         rollout: None,
+        attempt: None,
         expires_at: NOW.plus_secs(1),
     }
 }

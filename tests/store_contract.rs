@@ -407,6 +407,7 @@ impl View for FaultyView<'_> {
             firmware: "1.0.0".into(),
             artifact: Hex([0; 32]),
             rollout: None,
+            attempt: None,
             expires_at: Timestamp::from_millis(i64::MAX),
         };
         Ok((self.store.fault == Planted::InventsLease).then(|| lease.into()))

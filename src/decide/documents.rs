@@ -41,7 +41,10 @@ pub(super) fn of<'a, T: Trace>(at: &At<'a, '_>, ask: &CheckIn<'_>, now: Timestam
     note!(trace, AlreadyThere => held.then_some(waits.unwrap_or(Reason::Current)), "digest": ask.digest);
     if held {
         let retry_after_secs = waits.and_then(|_| at.poll());
-        return Decision { retry_after_secs, ..answer(at.revision, waits.unwrap_or(Reason::Current)) };
+        // One resource of several says nothing about the rest.
+        let arrived = on_account.filter(|_| ask.want == Want::Config);
+        let effect = arrived.map(|rollout| Effect::Seen(&rollout.id));
+        return Decision { retry_after_secs, effect, ..answer(at.revision, waits.unwrap_or(Reason::Current)) };
     }
 
     let mut effect = None;
@@ -52,7 +55,7 @@ pub(super) fn of<'a, T: Trace>(at: &At<'a, '_>, ask: &CheckIn<'_>, now: Timestam
         effect = turn::claim(at, on_account, slots_max, now).map(Effect::Claim);
     }
     note!(trace, Serve => Reason::Serve, "want": ask.want.name());
-    serve(at.revision, offer, None, effect)
+    serve(at.revision, offer, None, on_account.map(|rollout| &rollout.id), effect)
 }
 
 /// The group's rollout, where it stages what is asked for and the device takes part.

@@ -61,7 +61,7 @@ pub struct Standing<'a> {
     /// How often it was offered this target or a hop to it.
     pub attempts: u32,
     /// The hop that it failed at, and until when it waits.
-    pub penalty: Option<(&'a Version, Timestamp)>,
+    pub penalty: Option<(&'a str, Timestamp)>,
     /// Its place by the census of the rollout, from 1, where that was recorded (V6).
     pub place: Option<u64>,
 }

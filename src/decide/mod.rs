@@ -16,7 +16,7 @@ pub(crate) mod trace;
 mod turn; //     6, 11  wave and claim; window, downloads, penalty
 
 use crate::check_in::{CheckIn, Want};
-use crate::fleet::{CanonicalSerial, Firmware, Product, Reading, Revision};
+use crate::fleet::{CanonicalSerial, Firmware, Product, Reading, Revision, RolloutId};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Effect, Offer, Reason, Verdict};
 use facts::{DeviceFacts, Facts, GroupFacts};
@@ -107,7 +107,7 @@ fn answer(revision: Revision, reason: Reason) -> Decision<'static> {
         404 => Verdict::Unavailable,
         _ => Verdict::UpToDate,
     };
-    Decision { verdict, reason, revision, retry_after_secs: None, meant: None, effect: None }
+    Decision { verdict, reason, revision, retry_after_secs: None, meant: None, rollout: None, effect: None }
 }
 
 /// An answer other than `serve` about a firmware that is meant.
@@ -119,7 +119,9 @@ fn serve<'a>(
     revision: Revision,
     offer: Offer<'a>,
     meant: Option<&'a Firmware>,
+    rollout: Option<&'a RolloutId>,
     effect: Option<Effect<'a>>,
 ) -> Decision<'a> {
-    Decision { verdict: Verdict::Serve(offer), reason: Reason::Serve, revision, retry_after_secs: None, meant, effect }
+    let (verdict, reason) = (Verdict::Serve(offer), Reason::Serve);
+    Decision { verdict, reason, revision, retry_after_secs: None, meant, rollout, effect }
 }

@@ -27,8 +27,8 @@ pub(super) fn of<'a, T: Trace>(
         Way::Target { rollout, .. } => Some(&rollout.id),
         _ => None,
     };
-    let offer = Offer::Firmware(FirmwareOffer { firmware: hop, artifact, rollout, leased: false });
-    serve(at.revision, offer, Some(meant.firmware), claim.map(Effect::Claim))
+    let offer = Offer::Firmware(FirmwareOffer { firmware: hop, artifact, leased: false });
+    serve(at.revision, offer, Some(meant.firmware), rollout, claim.map(Effect::Claim))
 }
 
 /// The delta whose `from` equals the device's version and whose base agrees, else the full image.
@@ -69,8 +69,8 @@ pub(super) fn leased<'a, T: Trace>(
     let rollout =
         at.facts.group.rollout.as_ref().map(|rollout| &rollout.id).filter(|id| Some(*id) == lease.rollout.as_ref());
     note!(trace, Serve => Reason::Serve, "firmware": &firmware.version, "artifact": artifact.locator(), "leased": true);
-    let offer = Offer::Firmware(FirmwareOffer { firmware, artifact, rollout, leased: true });
-    Some(serve(at.revision, offer, Some(firmware), None))
+    let offer = Offer::Firmware(FirmwareOffer { firmware, artifact, leased: true });
+    Some(serve(at.revision, offer, Some(firmware), rollout, None))
 }
 
 /// Question 12: the base digest agrees, where device and record both have one of a kind.

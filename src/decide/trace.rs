@@ -5,7 +5,8 @@
 
 use super::facts::DeviceFacts;
 use crate::fleet::{
-    DeviceState, GroupId, ProductId, Rollout, RolloutId, RolloutState, SentDigest, Version, Wave, WaveSize,
+    Admission, DeviceState, Gate, GroupId, ProductId, Rollout, RolloutId, RolloutState, SentDigest, Success, Version,
+    WaveSize,
 };
 use crate::time::Timestamp;
 use crate::verdict::Reason;
@@ -228,55 +229,101 @@ impl Serialize for Step {
     }
 }
 
-/// When the rollout will reach a device that waits, as far as the facts tell (V6).
+/// When the rollout will reach a device that waits, as far as the facts tell (V6). The conditions are those that open the wave, asked by the same code.
 pub(crate) fn eligibility(rollout: &Rollout, serial: &str, device: &DeviceFacts<'_>, now: Timestamp) -> String {
     let waves = rollout.waves.len();
     let kept = rollout.keeps_for_last_wave(serial, device.entered_at);
-    let next = rollout.waves.iter().position(|wave| wave.opened.is_none());
     let mut parts = Vec::new();
     if let RolloutState::Paused { why, .. } = &rollout.state {
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.escape_debug()) };
         parts.push(format!("the rollout is paused{why}"));
     }
-    match next.map(|next| if kept { waves - 1 } else { next }) {
-        None => parts.push("every wave is open, and its rank or claim is beyond the last".to_owned()),
-        Some(index) => {
-            parts.push(format!("wave {} of {waves} admits {}", index + 1, admits(rollout.waves[index].size)));
+    match rollout.next_wave() {
+        None if rollout.admission == Admission::FirstCome => {
+            parts.push("every wave is open, and its slots are taken".to_owned())
+        }
+        None => parts.push("every wave is open, and its rank is beyond the last".to_owned()),
+        Some(next) => {
+            let admits_it = if kept { waves - 1 } else { next };
+            parts.push(format!("wave {} of {waves} admits {}", admits_it + 1, admits(rollout, admits_it)));
             if kept {
                 parts.push("the device joined late and is kept for the last wave".to_owned());
             }
             parts.extend(device.standing.place.map(|place| format!("the device has place {place} by its census")));
-            parts.push(opens(rollout, &rollout.waves[index], now));
+            if admits_it > next {
+                parts.push(format!("wave {} opens before it", next + 1));
+            }
+            parts.push(opens(rollout, next, now));
         }
     }
     parts.join("; ")
 }
 
-fn admits(size: WaveSize) -> String {
-    match size {
+fn admits(rollout: &Rollout, wave: usize) -> String {
+    let first_come = rollout.admission == Admission::FirstCome;
+    match rollout.waves[wave].size {
+        WaveSize::First(n) if first_come => format!("the first {n} that come"),
         WaveSize::First(n) => format!("the first {n}"),
-        WaveSize::ShareBps(bps) => format!("{}.{:02} %", bps / 100, bps % 100),
+        WaveSize::ShareBps(bps) => percent(bps),
         WaveSize::All => "everybody".to_owned(),
     }
 }
 
-fn opens(rollout: &Rollout, wave: &Wave, now: Timestamp) -> String {
+fn percent(bps: u16) -> String {
+    match bps % 100 {
+        0 => format!("{} %", bps / 100),
+        rest => format!("{}.{rest:02} %", bps / 100),
+    }
+}
+
+/// `36 h`, `90 s`: in the largest unit that says it exactly; what has passed in the unit of what is asked.
+fn length(secs: u32) -> (u32, &'static str) {
+    match secs {
+        secs if secs > 0 && secs % 3_600 == 0 => (3_600, "h"),
+        secs if secs > 0 && secs % 60 == 0 => (60, "min"),
+        _ => (1, "s"),
+    }
+}
+
+fn opens(rollout: &Rollout, wave: usize, now: Timestamp) -> String {
+    let gate = &rollout.waves[wave].gate;
+    if gate.is_by_hand() {
+        return format!("{} opens by the operator's hand", if wave == 0 { "it" } else { "the next wave" });
+    }
     let progress = rollout.progress.unwrap_or_default();
-    let mut conditions = Vec::new();
-    conditions.extend(wave.gate.opens_at.map(|at| format!("not before {at} (now {now})")));
-    conditions.extend(wave.gate.min_finished.map(|min| format!("{min} have finished (now {})", progress.finished)));
-    conditions.extend(wave.gate.success_share_bps.map(|bps| {
-        let (whole, rest) = (bps / 100, bps % 100);
-        format!("{whole}.{rest:02} % of them succeeded (now {} of {})", progress.succeeded, progress.finished)
-    }));
-    conditions.extend(wave.gate.soak_secs.map(|secs| {
-        let soaked = progress.good_since.map_or(0, |since| now.millis().saturating_sub(since.millis()).max(0) / 1_000);
-        format!("that has stayed so for {secs} s (now {soaked} s)")
-    }));
-    if conditions.is_empty() {
-        "it opens by the operator's hand".to_owned()
-    } else {
-        format!("it opens when {}", conditions.join(", "))
+    let (mut asked, mut is) = (Vec::new(), Vec::new());
+    asked.extend(gate.opens_at.map(|at| format!("it is {at}")));
+    is.extend(gate.opens_at.map(|_| format!("it is {now}")));
+    if let Some(needed) = gate.finished_needed() {
+        // The wave that is judged, where that is known.
+        let judged = rollout.progress.map(|progress| progress.wave as usize);
+        let admitted = judged.and_then(|judged| rollout.admitted(judged));
+        let of = match (admitted, judged) {
+            (Some(admitted), Some(judged)) => format!(" of the {admitted} of wave {}", judged + 1),
+            (None, Some(judged)) => format!(" of wave {}", judged + 1),
+            _ => " of the wave before it".to_owned(),
+        };
+        asked.push(format!("{needed}{of} have finished"));
+        is.push(format!("{}", progress.finished));
+        if let Some(bps) = gate.success_share_bps {
+            asked.push(format!("{} of these are {}", percent(bps), success(rollout.success)));
+        }
+        is.push(format!("{} of them {}", progress.succeeded, success(rollout.success)));
+        if let Some(secs) = gate.soak_secs.filter(|secs| *secs > 0) {
+            let (unit, name) = length(secs);
+            let soaked = Gate::soaked_secs(&progress, now).unwrap_or(0) / i64::from(unit);
+            asked.push(format!("that has been so for {} {name}", secs / unit));
+            is.push(format!("so for {soaked} {name}"));
+        }
+    }
+    format!("it opens when {}: now {}", asked.join(" and "), is.join(", "))
+}
+
+fn success(success: Success) -> &'static str {
+    match success {
+        Success::Downloaded => "downloaded",
+        Success::Installed => "installed",
+        Success::Confirmed => "confirmed",
     }
 }
 

@@ -117,11 +117,9 @@ pub(super) fn now<'a, T: Trace>(
     let stop =
         |(reason, retry_after_secs)| Decision { retry_after_secs, ..answer_about(at.revision, reason, meant.firmware) };
     room(at, now, trace).map_err(stop)?;
-    let penalty = at
-        .device
-        .standing
-        .penalty
-        .filter(|(at_hop, end)| now < *end && at.product.versions().equal(at_hop.reading(), hop.version.reading()));
+    let rules = at.product.versions();
+    let at_hop = |text: &str| rules.equal(rules.read(text.as_bytes()), hop.version.reading());
+    let penalty = at.device.standing.penalty.filter(|(failed_at, end)| now < *end && at_hop(failed_at));
     if let Some((_, end)) = penalty {
         let retry_after = retry_after_secs(at.product, at.serial.as_str(), end.millis().saturating_sub(now.millis()));
         note!(trace, Now => Reason::Penalty, "hop": &hop.version, "ends_at": end, "now": now, "attempts": at.device.standing.attempts);

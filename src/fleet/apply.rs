@@ -172,7 +172,8 @@ impl<D: Devices> FleetOf<D> {
             }),
             Change::Register { serial, at, .. } => edit.register(serial, *at),
 
-            Change::PutRollout { .. }
+            Change::ExpectRollout { .. }
+            | Change::PutRollout { .. }
             | Change::StartRollout { .. }
             | Change::OpenWave { .. }
             | Change::AddFirst { .. }

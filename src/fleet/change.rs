@@ -74,6 +74,9 @@ pub enum Change {
     /// of `new` devices, changes nothing: the answer is the same either way.
     Register { product: ProductId, serial: String, at: Timestamp },
 
+    /// Changes nothing, and is refused unless the group's rollout is at this edition: put before what was decided by looking at it, so that a replica that
+    /// looked too long ago changes nothing.
+    ExpectRollout { product: ProductId, group: GroupId, rollout: RolloutId, edition: u64 },
     /// Adds a rollout, or replaces it as far as R7 allows.
     PutRollout { product: ProductId, group: GroupId, rollout: RolloutSpec },
     /// Starts a draft.
@@ -86,7 +89,7 @@ pub enum Change {
     SetProgress { product: ProductId, group: GroupId, rollout: RolloutId, progress: Progress },
     /// Stops new offers; `cut` ends live claims too (R7).
     PauseRollout { product: ProductId, group: GroupId, rollout: RolloutId, cut: bool, why: String },
-    /// Goes on.
+    /// Goes on; failures are counted anew (R8), and what has to soak soaks anew.
     ResumeRollout { product: ProductId, group: GroupId, rollout: RolloutId },
     /// Makes the target the group's baseline; refused where it is denied or missing (R7).
     CompleteRollout { product: ProductId, group: GroupId, rollout: RolloutId },
@@ -120,6 +123,7 @@ impl Change {
             | Self::CapDevice { product, .. }
             | Self::SeeDevice { product, .. }
             | Self::Register { product, .. }
+            | Self::ExpectRollout { product, .. }
             | Self::PutRollout { product, .. }
             | Self::StartRollout { product, .. }
             | Self::OpenWave { product, .. }

@@ -12,6 +12,7 @@ pub(crate) mod devices;
 mod digest;
 mod firmware;
 mod frozen;
+mod gate;
 mod group;
 mod lint;
 mod name;
@@ -24,7 +25,7 @@ mod version;
 pub(crate) mod whole;
 mod window;
 
-pub use census::{Census, CensusFault, share_threshold};
+pub use census::{Candidate, Census, CensusFault, CensusTaker, share_threshold};
 pub use change::Change;
 pub(crate) use device::Rare;
 pub use device::{Device, DeviceSpec, DeviceState, EARLIER_GROUPS_MAX};
@@ -48,8 +49,8 @@ pub use product::{
 pub(crate) use rank::JITTER_SALT;
 pub use rank::{RANK_CONTEXT, rank};
 pub use rollout::{
-    Admission, Gate, LISTED_MAX, Late, Opened, Progress, Rollout, RolloutSpec, RolloutState, SHARE_BPS_MAX, Target,
-    TargetSpec, WAVES_MAX, WHY_BYTES_MAX, Wave, WaveSize,
+    Admission, Attempt, Gate, Halt, LISTED_MAX, Late, Missing, Opened, Penalty, Progress, Rollout, RolloutSpec,
+    RolloutState, Run, SHARE_BPS_MAX, Success, Target, TargetSpec, WAVES_MAX, WHY_BYTES_MAX, Wave, WaveSize,
 };
 pub(crate) use serial::lower_hex;
 pub use serial::{CanonicalSerial, SERIAL_BYTES_MAX, SerialFault, SerialScheme};

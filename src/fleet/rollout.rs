@@ -4,7 +4,7 @@
 
 use super::Product;
 use super::group::{Config, ConfigSpec, Resource, ResourceSpec, build_resources};
-use super::name::{NAME_BYTES_MAX, RolloutId, check_text};
+use super::name::{GroupId, NAME_BYTES_MAX, ProductId, RolloutId, check_text};
 use super::problem::Problems;
 use super::version::Version;
 use crate::time::Timestamp;
@@ -77,14 +77,16 @@ pub enum Admission {
     FirstCome,
 }
 
-/// When a wave opens (R8). Without any condition it opens by the operator's hand alone.
+/// When a wave opens (R8): once all of its conditions hold. Without any it opens by the operator's hand alone; but for the first wave, for which starting the
+/// rollout is that hand. What is asked of health is asked of the last open wave that admitted somebody: at least one of its devices must have finished, since 0
+/// of 0 is no data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gate {
     /// Not before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opens_at: Option<Timestamp>,
-    /// How many devices of the waves before must have finished.
+    /// How many devices of the last wave must have finished; 1 where another condition asks for health.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_finished: Option<u32>,
     /// The share of the finished that must have succeeded, in basis points.
@@ -95,10 +97,14 @@ pub struct Gate {
     pub soak_secs: Option<u32>,
 }
 
-/// The last statistics of the gate: what a trace can tell a waiting operator (V6).
+/// The last statistics of the gate: what a trace can tell a waiting operator (V6). Counts are of devices of one wave, each device once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Progress {
+    /// The wave that is judged, counted from 0: the last open one that admitted somebody.
+    pub wave: u32,
+    /// Devices that it was offered to.
+    pub offered: u32,
     /// Devices that finished.
     pub finished: u32,
     /// Those of them that succeeded.
@@ -106,6 +112,83 @@ pub struct Progress {
     /// Since when the gate is good, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub good_since: Option<Timestamp>,
+}
+
+/// Which outcome is success (R9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Success {
+    /// The last byte was sent. For what no check-in reports back: resources, and configs of devices that send no digest.
+    Downloaded,
+    /// The device reported the target.
+    #[default]
+    Installed,
+    /// The host said that it is healthy.
+    Confirmed,
+}
+
+/// When a rollout halts itself (R8): when any of its conditions holds, counted over all open waves since it was started or resumed last. Without any, never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Halt {
+    /// As soon as so many devices failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u32>,
+    /// As soon as more than this share of the finished failed, in basis points...
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_share_bps: Option<u16>,
+    /// ... and at least so many have finished; 1 unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_finished: Option<u32>,
+}
+
+/// When a device counts as `missing` (R9): it was offered the same hop so often, the first time so long ago, and asks for it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Missing {
+    /// How many offers; at least 1.
+    pub offers: u32,
+    /// How long since the first of them, in seconds.
+    pub secs: u32,
+}
+
+impl Default for Missing {
+    /// Three offers and an hour.
+    fn default() -> Self {
+        Self { offers: 3, secs: 3_600 }
+    }
+}
+
+/// How long a device waits after it failed at a hop: twice as long each time that it fails there again (question 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Penalty {
+    /// After the first failure, in seconds; 0: never.
+    pub secs: u32,
+    /// At most, in seconds.
+    pub secs_max: u32,
+}
+
+impl Default for Penalty {
+    /// An hour, at most a day.
+    fn default() -> Self {
+        Self { secs: 3_600, secs_max: 86_400 }
+    }
+}
+
+impl Penalty {
+    /// How many seconds a device waits that failed so often in a row at one hop.
+    ///
+    /// ```
+    /// let penalty = otagate::Penalty { secs: 60, secs_max: 200 };
+    /// assert_eq!([0, 1, 2, 3, 99].map(|failures| penalty.after(failures)), [0, 60, 120, 200, 200]);
+    /// ```
+    pub fn after(&self, failures: u32) -> u32 {
+        let Some(doublings) = failures.checked_sub(1) else { return 0 };
+        let secs = u64::from(self.secs) << doublings.min(31);
+        // The minimum fits.
+        u32::try_from(secs.min(self.secs_max.into())).unwrap_or(u32::MAX)
+    }
 }
 
 /// What was frozen when a wave opened (R3).
@@ -182,9 +265,64 @@ pub struct RolloutSpec {
     /// Serials that never take part (R6).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<String>,
+    /// Which outcome is success.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub success: Success,
+    /// When it halts itself.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub halt: Halt,
+    /// When a device counts as missing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub missing: Missing,
+    /// How long a device waits that failed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub penalty: Penalty,
+    /// When it completes itself, once its last wave is open; without any condition by the operator's hand alone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub complete: Gate,
     /// The last statistics of the gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// How often it was resumed: the failures that count towards a halt are those since the last time. Written by [`ResumeRollout`](super::Change::ResumeRollout).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resumes: u32,
+    /// Grows whenever anything about the group's rollout changes: what several replicas compare before they move it on
+    /// ([`ExpectRollout`](super::Change::ExpectRollout)). Written by the changes themselves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub edition: u64,
+}
+
+impl RolloutSpec {
+    /// A draft to that target, in those waves; all else as it is by default.
+    pub fn new(id: impl Into<String>, target: TargetSpec, waves: Vec<Wave>) -> Self {
+        Self {
+            id: id.into(),
+            salt: None,
+            target,
+            state: RolloutState::Draft,
+            started_at: None,
+            waves,
+            late: Late::default(),
+            admission: Admission::default(),
+            first: Vec::new(),
+            excluded: Vec::new(),
+            success: Success::default(),
+            halt: Halt::default(),
+            missing: Missing::default(),
+            penalty: Penalty::default(),
+            complete: Gate::default(),
+            progress: None,
+            resumes: 0,
+            edition: 0,
+        }
+    }
+}
+
+impl Wave {
+    /// A wave of that size that opens by hand.
+    pub fn new(size: WaveSize) -> Self {
+        Self { size, gate: Gate::default(), opened: None }
+    }
 }
 
 /// A checked rollout.
@@ -202,7 +340,44 @@ pub struct Rollout {
     pub(crate) first: Vec<Box<str>>,
     /// Canonical, sorted.
     pub(crate) excluded: Vec<Box<str>>,
+    pub(crate) success: Success,
+    pub(crate) halt: Halt,
+    pub(crate) missing: Missing,
+    pub(crate) penalty: Penalty,
+    pub(crate) complete: Gate,
     pub(crate) progress: Option<Progress>,
+    pub(crate) resumes: u32,
+    pub(crate) edition: u64,
+}
+
+/// One run of a rollout: what a ledger keeps its account under. A rollout that is written anew under an old name, and started again, is another run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// The product.
+    pub product: ProductId,
+    /// The group.
+    pub group: GroupId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// When it was started.
+    pub started_at: Timestamp,
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "product `{}`, group `{}`, rollout `{}`", self.product, self.group, self.rollout)
+    }
+}
+
+/// One attempt of a device in a run: an offer that it was made, until it is made another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attempt {
+    /// The run.
+    pub run: Run,
+    /// Which one of the device's, from 1.
+    pub number: u32,
 }
 
 /// What a rollout moves its group to, checked.
@@ -246,6 +421,23 @@ impl RolloutSpec {
             problems.check_one("state.why", check_text(why, WHY_BYTES_MAX));
         }
         check_waves(&self.waves, self.admission, &mut problems);
+        check_gate("complete", &self.complete, &mut problems);
+        if self.halt.failures == Some(0) {
+            problems
+                .add("halt.failures", "is 0, and no failure reaches that: give how many are too many, or leave it out");
+        }
+        if self.halt.failure_share_bps.is_some_and(|bps| bps >= SHARE_BPS_MAX) {
+            problems.add("halt.failure_share_bps", format!("is not below {SHARE_BPS_MAX}, and no share exceeds that"));
+        }
+        if self.halt.min_finished.is_some() && self.halt.failure_share_bps.is_none() {
+            problems.add(
+                "halt.min_finished",
+                "says when a share counts, and there is none: give `failure_share_bps`, or leave it out",
+            );
+        }
+        if self.missing.offers == 0 {
+            problems.add("missing.offers", "is 0: a device that was offered nothing is not missing");
+        }
         let draft = self.state == RolloutState::Draft;
         if !draft && self.state != RolloutState::Aborted && self.started_at.is_none() {
             problems.add("started_at", "is missing: a rollout that runs has started at some time");
@@ -269,7 +461,14 @@ impl RolloutSpec {
             admission: self.admission,
             first,
             excluded,
+            success: self.success,
+            halt: self.halt,
+            missing: self.missing,
+            penalty: self.penalty,
+            complete: self.complete,
             progress: self.progress,
+            resumes: self.resumes,
+            edition: self.edition,
         });
         problems.finish(all)
     }
@@ -305,9 +504,7 @@ fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
         if admission == Admission::FirstCome && matches!(wave.size, WaveSize::ShareBps(_)) {
             problems.add(&place, "is a share, which cannot be claimed first come: give a count, or `all`");
         }
-        if wave.gate.success_share_bps.is_some_and(|bps| bps > SHARE_BPS_MAX) {
-            problems.add(format!("{place}.gate.success_share_bps"), format!("is above {SHARE_BPS_MAX}"));
-        }
+        check_gate(&format!("{place}.gate"), &wave.gate, problems);
         if let Some(opened) = wave.opened {
             if index > 0 && waves[index - 1].opened.is_none() {
                 problems.add(&place, "is open behind a closed wave: waves open in order");
@@ -317,6 +514,16 @@ fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
             }
             threshold = opened.threshold.max(threshold);
         }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn check_gate(place: &str, gate: &Gate, problems: &mut Problems) {
+    if gate.success_share_bps.is_some_and(|bps| bps > SHARE_BPS_MAX) {
+        problems.add(format!("{place}.success_share_bps"), format!("is above {SHARE_BPS_MAX}"));
     }
 }
 
@@ -343,6 +550,12 @@ impl Rollout {
         &self.id
     }
 
+    /// The run that it is, in its group; none before it is started.
+    pub fn run(&self, product: &ProductId, group: &GroupId) -> Option<Run> {
+        let started_at = self.started_at?;
+        Some(Run { product: product.clone(), group: group.clone(), rollout: self.id.clone(), started_at })
+    }
+
     /// What it moves its group to.
     pub fn target(&self) -> &Target {
         &self.target
@@ -356,6 +569,69 @@ impl Rollout {
     /// Its waves.
     pub fn waves(&self) -> &[Wave] {
         &self.waves
+    }
+
+    /// When it started (R4).
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// Which outcome is success.
+    pub fn success(&self) -> Success {
+        self.success
+    }
+
+    /// Who gets into an open wave.
+    pub fn admission(&self) -> Admission {
+        self.admission
+    }
+
+    /// When it halts itself.
+    pub fn halt(&self) -> Halt {
+        self.halt
+    }
+
+    /// When a device counts as missing.
+    pub fn missing(&self) -> Missing {
+        self.missing
+    }
+
+    /// How long a device waits that failed.
+    pub fn penalty(&self) -> Penalty {
+        self.penalty
+    }
+
+    /// The last statistics of the gate.
+    pub fn progress(&self) -> Option<&Progress> {
+        self.progress.as_ref()
+    }
+
+    /// How often it was resumed.
+    pub fn resumes(&self) -> u32 {
+        self.resumes
+    }
+
+    /// Which state of the rollout this is; see [`RolloutSpec::edition`].
+    pub fn edition(&self) -> u64 {
+        self.edition
+    }
+
+    /// The wave, counted from 0, that a device belongs to whose turn it is: the first open one that admits it. In a first-come rollout, where who asks
+    /// decides, the last open one. `None`: no open wave admits it. One hash where admission is by rank.
+    pub fn wave_of(&self, product: &str, serial: &str, entered_at: Timestamp) -> Option<usize> {
+        let (last, ..) = self.last_open()?;
+        if self.keeps_for_last_wave(serial, entered_at) {
+            return (last + 1 == self.waves.len()).then_some(last);
+        }
+        if self.admission == Admission::FirstCome {
+            return Some(last);
+        }
+        let rank = self.rank_of(product, serial);
+        let admits = |wave: &Wave| match wave.opened {
+            Some(opened) => wave.size == WaveSize::All || opened.threshold.is_some_and(|threshold| rank <= threshold),
+            None => false,
+        };
+        self.waves.iter().position(admits)
     }
 
     /// The salt of its ranks (R2).
@@ -421,7 +697,14 @@ impl Rollout {
             admission: self.admission,
             first: texts(&self.first),
             excluded: texts(&self.excluded),
+            success: self.success,
+            halt: self.halt,
+            missing: self.missing,
+            penalty: self.penalty,
+            complete: self.complete,
             progress: self.progress,
+            resumes: self.resumes,
+            edition: self.edition,
         }
     }
 }

@@ -311,6 +311,17 @@ impl<D: Devices> FleetOf<D> {
         self.products.values().map(|entry| &**entry)
     }
 
+    /// Every group with a rollout that runs or is paused, by product and name. `O(groups)`.
+    pub(crate) fn under_way(&self) -> Vec<(ProductId, Arc<Group>)> {
+        let active = |group: &Arc<Group>| group.rollout.as_ref().is_some_and(|rollout| rollout.is_active());
+        let of = |entry: &Arc<ProductEntryOf<D>>| {
+            let id = entry.product().id.clone();
+            let groups = entry.few.groups.values().filter(|group| active(group));
+            groups.map(|group| (id.clone(), group.clone())).collect::<Vec<_>>()
+        };
+        self.products.values().flat_map(of).collect()
+    }
+
     /// The specification that builds this value again, in one order whatever way it came about.
     pub fn spec(&self) -> FleetSpec {
         FleetSpec { revision: self.revision, products: self.products().map(ProductEntryOf::spec).collect() }

@@ -103,19 +103,20 @@ fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) 
     let (waves, open): (Vec<_>, Vec<_>) = sections.into_iter().map(|wave| read_wave(wave, found)).unzip();
     table.finish(found);
     let spec = RolloutSpec {
-        id,
         salt,
-        // Where it cannot be told, something that says nothing: the mistake is noted, and the rest is checked all the same.
-        target: target.unwrap_or(TargetSpec::Resources(Vec::new())),
         state,
         started_at,
-        // A wave without a size would make nonsense of the sizes behind it.
-        waves: waves.into_iter().map_while(|wave| wave).collect(),
         late,
         admission: Admission::Rank,
         first,
         excluded,
-        progress: None,
+        ..RolloutSpec::new(
+            id,
+            // Where it cannot be told, something that says nothing: the mistake is noted, and the rest is checked all the same.
+            target.unwrap_or(TargetSpec::Resources(Vec::new())),
+            // A wave without a size would make nonsense of the sizes behind it.
+            waves.into_iter().map_while(|wave| wave).collect(),
+        )
     };
     (spec, RolloutLines { waves: open, started_at: started_at_span, resume })
 }

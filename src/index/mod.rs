@@ -14,6 +14,7 @@
 //! The fleet is changed by the same code as the plain one (`fleet/apply.rs`), so that there is no second meaning of a change. Revisions that nobody holds are
 //! dropped by the writer, so that no reader ever pays for it.
 
+mod census;
 mod counters;
 mod hash;
 mod interner;

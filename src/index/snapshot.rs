@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// It keeps what has changed since in memory.
 #[derive(Debug)]
 pub struct Snapshot {
-    pub(super) fleet: FleetOf<Table>,
+    pub(crate) fleet: FleetOf<Table>,
     /// By name.
     pub(super) products: Vec<Arc<Resolved>>,
     /// Where the most devices are: there the search of those goes who are nobody.

@@ -147,7 +147,7 @@ impl<'v> GroupRecord<'v> {
 }
 
 /// What a ledger holds about a device, in its group and that group's rollout.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandingRecord {
     /// The device's claim on the target of the group's rollout, live or lapsed.
     pub claim_expires_at: Option<Timestamp>,
@@ -156,7 +156,7 @@ pub struct StandingRecord {
     /// How often it was offered this target or a hop to it.
     pub attempts: u32,
     /// The hop that it failed at, and until when it waits.
-    pub penalty: Option<(Version, Timestamp)>,
+    pub penalty: Option<(Box<str>, Timestamp)>,
     /// Its place by the census of the rollout, from 1.
     pub place: Option<u64>,
     /// How many downloads of the group run now.
@@ -307,6 +307,23 @@ impl Found<'_> {
         self.product.as_deref().zip(self.device.as_deref())
     }
 
+    /// The group, where the device is verified and its group is there.
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref().map(|found| &*found.group)
+    }
+
+    /// The offer that the device was made and has not finished taking.
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_deref()
+    }
+
+    /// Puts in what a ledger holds about the device, for a host that keeps its ledger beside its store. Nothing, where no group was found.
+    pub fn lend_standing(&mut self, standing: StandingRecord) {
+        if let Some(found) = &mut self.group {
+            found.standing = standing;
+        }
+    }
+
     /// Puts in the lease of the device, for a host that keeps leases beside its store.
     pub fn lend(&mut self, lease: Option<std::sync::Arc<Lease>>) {
         self.lease = lease.map(Lent::Shared);
@@ -338,7 +355,7 @@ impl StandingRecord {
             claim_expires_at: self.claim_expires_at,
             download_expires_at: self.download_expires_at,
             attempts: self.attempts,
-            penalty: self.penalty.as_ref().map(|(hop, end)| (hop, *end)),
+            penalty: self.penalty.as_ref().map(|(hop, end)| (&**hop, *end)),
             place: self.place,
         }
     }

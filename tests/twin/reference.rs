@@ -153,7 +153,8 @@ fn decide<'a>(world: &'a World, ask: &Ask) -> Result<Answer, Answer> {
         let assigned = if ask.want == Want::Config { config } else { g.resources.as_ref().and_then(named) };
         let nothing = document.as_ref().and(withheld.clone()).unwrap_or(no(404, "nothing-assigned"));
         let meant = if turn { document } else { assigned }.ok_or(nothing)?;
-        refuse_if(agrees(&meant) == Some(true), withheld.unwrap_or(no(304, "current")))?;
+        let arrived = (turn && ask.want == Want::Config).then_some("seen"); // R9: one resource of several tells nothing
+        refuse_if(agrees(&meant) == Some(true), withheld.unwrap_or(Answer { effect: arrived, ..no(304, "current") }))?;
         rollout.map_or(Ok(()), |_| busy)?; // Question 11, only where staged
         return Ok(serve(meant.blake3, rollout.is_some() && download || slot));
     }

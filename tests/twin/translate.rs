@@ -68,7 +68,7 @@ impl View for WorldStore {
         let standing = StandingRecord {
             claim_expires_at: owner.claim_expires_at.map(at),
             download_expires_at: owner.download_expires_at.map(at),
-            penalty: owner.penalty.as_ref().map(|(hop, end)| (product.versions().version(hop).unwrap(), at(*end))),
+            penalty: owner.penalty.as_ref().map(|(hop, end)| (hop.as_str().into(), at(*end))),
             downloads_now: plain_group.downloads.map_or(0, |(_, now)| now),
             slots_taken: plain_group.rollout.as_ref().and_then(|rollout| rollout.first_come_taken).unwrap_or(0),
             ..StandingRecord::default()
@@ -262,14 +262,13 @@ fn rollout_spec(plain: &plain::Rollout) -> RolloutSpec {
             }),
         })
         .collect();
+    let target = match &plain.target {
+        plain::Target::Firmware(version) => TargetSpec::Firmware(version.clone()),
+        plain::Target::Config(config) => TargetSpec::Config(config_spec(config)),
+        plain::Target::Resources(list) => TargetSpec::Resources(list.iter().map(resource_spec).collect()),
+    };
     RolloutSpec {
-        id: plain.id.clone(),
         salt: plain.salt.clone(),
-        target: match &plain.target {
-            plain::Target::Firmware(version) => TargetSpec::Firmware(version.clone()),
-            plain::Target::Config(config) => TargetSpec::Config(config_spec(config)),
-            plain::Target::Resources(list) => TargetSpec::Resources(list.iter().map(resource_spec).collect()),
-        },
         state: match plain.state {
             "draft" => RolloutState::Draft,
             "running" => RolloutState::Running,
@@ -279,11 +278,10 @@ fn rollout_spec(plain: &plain::Rollout) -> RolloutSpec {
             _ => RolloutState::Aborted,
         },
         started_at: Some(Timestamp::from_millis(plain.started_at)),
-        waves,
         late: if plain.tail { Late::Tail } else { Late::Open },
         admission: if plain.first_come_taken.is_some() { Admission::FirstCome } else { Admission::Rank },
         first: plain.first.clone(),
         excluded: plain.excluded.clone(),
-        progress: None,
+        ..RolloutSpec::new(&plain.id, target, waves)
     }
 }

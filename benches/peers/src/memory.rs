@@ -62,22 +62,11 @@ pub(crate) fn fleet(world: &World) -> Fleet {
         ..Default::default()
     });
     let opened = Opened { at: STARTED_AT, threshold: Some(world.threshold), counted: None, eligible: None };
+    let wave = Wave { opened: Some(opened), ..Wave::new(WaveSize::ShareBps(ROLLOUT_PERCENT * 100)) };
     let rollout = RolloutSpec {
-        id: ROLLOUT.into(),
-        salt: None,
-        target: TargetSpec::Firmware(TARGET.into()),
         state: RolloutState::Running,
         started_at: Some(STARTED_AT),
-        waves: vec![Wave {
-            size: WaveSize::ShareBps(ROLLOUT_PERCENT * 100),
-            gate: Gate::default(),
-            opened: Some(opened),
-        }],
-        late: Late::Open,
-        admission: Admission::Rank,
-        first: vec![],
-        excluded: vec![],
-        progress: None,
+        ..RolloutSpec::new(ROLLOUT, TargetSpec::Firmware(TARGET.into()), vec![wave])
     };
     let spec = FleetSpec {
         revision: Revision(1),

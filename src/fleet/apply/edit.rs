@@ -3,7 +3,9 @@
 use super::super::devices::Devices;
 use super::super::frozen::{check_frozen, end_leave};
 use super::super::whole::{Few, ProductEntryOf};
-use super::super::{Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Version};
+use super::super::{
+    Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Rollout, Version,
+};
 use super::{Note, Notes, one, unknown, within};
 use crate::time::Timestamp;
 use std::borrow::Cow;
@@ -85,7 +87,14 @@ impl<D: Devices> Edit<'_, D> {
             );
             return Err(one("group.rollout", message));
         }
-        self.put_group(spec)
+        let mut spec = Cow::Borrowed(spec);
+        if let Some((old, new)) = old.zip(spec.rollout.as_ref())
+            && old.id.as_str() == new.id
+            && old.resumes != new.resumes
+        {
+            spec.to_mut().rollout.iter_mut().for_each(|rollout| rollout.resumes = old.resumes);
+        }
+        self.put_group(&spec)
     }
 
     pub(super) fn put_group(&mut self, spec: &GroupSpec) -> Result<(), Problems> {
@@ -99,6 +108,7 @@ impl<D: Devices> Edit<'_, D> {
         let mut group = group;
         if let Some(old) = old {
             end_leave(old, &mut group, self.product());
+            number(old.rollout.as_ref(), group.rollout.as_mut());
         }
         if old == Some(&group) {
             return problems.finish(Some(()));
@@ -175,5 +185,15 @@ impl<D: Devices> Edit<'_, D> {
             return Ok(());
         }
         self.put_device(Device::registered(product, &canonical, at))
+    }
+}
+
+/// Gives the group's rollout the next edition, if anything about it changed.
+fn number(old: Option<&Rollout>, new: Option<&mut Rollout>) {
+    if let Some((old, new)) = old.zip(new) {
+        new.edition = old.edition;
+        if old != new {
+            new.edition = old.edition.saturating_add(1);
+        }
     }
 }

@@ -11,6 +11,12 @@ impl<D: Devices> Edit<'_, D> {
     /// Carries out a change that is about a rollout; others are none of it.
     pub(super) fn rollout(&mut self, change: &Change) -> Result<(), Problems> {
         match change {
+            Change::ExpectRollout { group, rollout, edition, .. } => {
+                let mut spec = self.spec_of(group)?;
+                let at = named(&mut spec, rollout)?.edition;
+                let fault = format!("`{rollout}` is at edition {at}, not {edition}: it was changed meanwhile");
+                if at == *edition { Ok(()) } else { Err(one("rollout", fault)) }
+            }
             Change::PutRollout { group, rollout, .. } => {
                 let mut spec = self.spec_of(group)?;
                 spec.rollout = Some(rollout.clone());
@@ -28,6 +34,8 @@ impl<D: Devices> Edit<'_, D> {
                 let (index, next) = next.ok_or("has no wave left to open")?;
                 require(index == *wave, format_args!("opens its waves in order: wave {index} is next"))?;
                 next.opened = Some(*opened);
+                // What was counted for its gate is over.
+                spec.progress = None;
                 Ok(())
             }),
             Change::AddFirst { group, rollout, serials, .. } => self.change_rollout(group, rollout, |spec| {
@@ -47,6 +55,8 @@ impl<D: Devices> Edit<'_, D> {
             Change::ResumeRollout { group, rollout, .. } => self.change_rollout(group, rollout, |spec| {
                 require(matches!(spec.state, RolloutState::Paused { .. }), "is not paused, so it cannot be resumed")?;
                 spec.state = RolloutState::Running;
+                spec.resumes = spec.resumes.saturating_add(1);
+                spec.progress.iter_mut().for_each(|progress| progress.good_since = None);
                 Ok(())
             }),
             Change::CompleteRollout { group, rollout, .. } => self.complete(group, rollout),

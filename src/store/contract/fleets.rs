@@ -11,9 +11,9 @@ pub(super) use text::{NEAR_TEXTS, text};
 use super::hand::Step;
 use super::promise::Finding;
 use crate::fleet::{
-    Admission, ApiKey, ArtifactSpec, Change, DeviceSpec, DeviceState, Digests, FirmwareSpec, Fleet, FleetSpec, Gate,
-    GroupId, GroupSpec, Hex, KeyHash, Late, Opened, ProductFleetSpec, ProductId, ProductSpec, ResourceSpec, Revision,
-    RolloutSpec, RolloutState, TargetSpec, VersionRulesSpec, VersionScheme, Wave, WaveSize,
+    ApiKey, ArtifactSpec, Change, DeviceSpec, DeviceState, Digests, FirmwareSpec, Fleet, FleetSpec, GroupId, GroupSpec,
+    Hex, KeyHash, Opened, ProductFleetSpec, ProductId, ProductSpec, ResourceSpec, Revision, RolloutSpec, RolloutState,
+    TargetSpec, VersionRulesSpec, VersionScheme, Wave, WaveSize,
 };
 use crate::time::Timestamp;
 
@@ -201,23 +201,12 @@ fn digests(name: &str) -> Digests {
 
 /// A rollout that runs, with every wave open.
 fn rollout(id: &str, target: TargetSpec) -> RolloutSpec {
+    let waves = vec![Wave { opened: Some(opened(0)), ..Wave::new(WaveSize::All) }];
     RolloutSpec {
-        id: id.into(),
-        salt: None,
-        target,
         state: RolloutState::Running,
         started_at: Some(NOW.plus_secs(-7 * DAY_SECS)),
-        waves: vec![Wave { opened: Some(opened(0)), ..closed(WaveSize::All) }],
-        late: Late::Open,
-        admission: Admission::Rank,
-        first: Vec::new(),
-        excluded: Vec::new(),
-        progress: None,
+        ..RolloutSpec::new(id, target, waves)
     }
-}
-
-fn closed(size: WaveSize) -> Wave {
-    Wave { size, gate: Gate::default(), opened: None }
 }
 
 fn opened(threshold: u64) -> Opened {

@@ -2,14 +2,17 @@
 
 use super::super::{Body, Response};
 use super::{Call, Request};
+use crate::decide::identify;
 use crate::decide::trace::Trace;
-use crate::decide::{decide, identify};
-use crate::fleet::{CanonicalSerial, Device, Product, ProductId, Revision, RolloutId};
+use crate::fleet::{
+    CanonicalSerial, Change, Device, DeviceState, Product, ProductId, Revision, VERSION_BYTES_MAX, check_text,
+};
 use crate::lease::Lease;
 use crate::leases::Leases;
-use crate::store::{Fault, Store, fetch};
+use crate::rollout::{Attended, Ledger, Outcome, Report, attend};
+use crate::store::{Fault, Found, Store, fetch};
 use crate::time::Timestamp;
-use crate::verdict::{ClaimRefused, Decision, Effect, Reason};
+use crate::verdict::{Decision, Offer, Reason, Verdict};
 
 /// How long offers are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +47,10 @@ pub struct Reply {
     pub lease: Option<Lease>,
     /// After the body: it ends the file, so the device's lease can be shortened ([`Leases::finish`]).
     pub ends_lease: bool,
+    /// After the body: to be noted in the ledger, since it was the last of what was offered.
+    pub downloaded: Option<Report>,
     /// After the answer, whatever becomes of it: it must not change the answer, nor its time.
-    pub after: Option<After>,
+    pub after: Vec<After>,
 }
 
 /// What is carried out after the answer (V7).
@@ -53,48 +58,87 @@ pub struct Reply {
 pub enum After {
     /// Register the device (question 3).
     Register(ProductId, CanonicalSerial),
-    /// The device reported the target version of this rollout (R9).
-    Seen(RolloutId),
+    /// Note in the ledger that the device has arrived (R9).
+    Note(Report),
+    /// Apply this [`SeeDevice`](Change::SeeDevice): the device reports another version than was known, which a census will ask (R3).
+    See(Change),
+}
+
+/// What a host answers by: its store, its ledger ([`NoLedger`](crate::rollout::NoLedger), if it has none) and the leases of this process.
+#[derive(Debug)]
+pub struct Host<'h, S, L> {
+    /// The store.
+    pub store: &'h S,
+    /// The ledger.
+    pub ledger: &'h L,
+    /// The leases.
+    pub leases: &'h Leases,
+    /// How long offers, and the claims on them, live.
+    pub times: LeaseTimes,
 }
 
 impl Request {
-    /// The reply to a decision: a pure function. `who` is the product and device that the store found. Claims are settled before: give what
-    /// [`Decision::refused`] gives where the ledger refused.
-    pub fn reply(
-        &self,
-        decision: &Decision<'_>,
-        who: Option<(&Product, &Device)>,
-        times: LeaseTimes,
-        now: Timestamp,
-    ) -> Reply {
+    /// The reply to a decision whose claim is settled: a pure function.
+    pub fn reply(&self, attended: &Attended<'_>, times: LeaseTimes, now: Timestamp) -> Reply {
+        let Attended { found, decision, .. } = attended;
         let response = self.respond(decision);
         let offer = decision.firmware_offer();
-        let fresh = offer.filter(|offer| !offer.leased).zip(who);
         let expires_at = now.plus_secs(times.lease_secs.into());
-        let lease = fresh.and_then(|(offer, (_, device))| Lease::of(offer, device.group(), &self.version, expires_at));
+        let lease = found.identity().and_then(|(_, device)| {
+            let lease = Lease::of(decision, device.group(), &self.version, expires_at)?;
+            Some(Lease { attempt: attended.attempt.clone(), ..lease })
+        });
         let ends_lease = offer.is_some_and(|offer| sends_last_byte(&response, offer.artifact.size_bytes()));
+        let ends = match &decision.verdict {
+            Verdict::Serve(Offer::Firmware(_)) => ends_lease,
+            Verdict::Serve(Offer::Resource(resource)) => sends_last_byte(&response, resource.size_bytes()),
+            Verdict::Serve(Offer::Config(_)) => true,
+            _ => false,
+        };
+        let downloaded = self.downloaded(attended, times).filter(|_| ends);
+        let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
+        after.extend(self.see(found.identity()).map(After::See));
         let leased = offer.is_some_and(|offer| offer.leased);
-        self.finish(response, decision, who, lease, leased, ends_lease)
+        Reply { leased, lease, ends_lease, downloaded, ..self.finish(response, decision, found.identity(), after) }
+    }
+
+    /// What is reported of the attempt once all of it was sent.
+    fn downloaded(&self, attended: &Attended<'_>, times: LeaseTimes) -> Option<Report> {
+        let (_, device) = attended.found.identity()?;
+        let leased = attended.found.lease().and_then(|lease| lease.attempt.as_ref());
+        let attempt = attended.attempt.as_ref().or(leased)?;
+        let report = attempt.report(attended.found.group()?.rollout()?, device.serial(), Outcome::Downloaded)?;
+        Some(Report { grace_secs: times.grace_secs, ..report })
+    }
+
+    /// What the device reports, where it is known otherwise. What is no version is not taken down.
+    fn see(&self, who: Option<(&Product, &Device)>) -> Option<Change> {
+        let (product, device) = who.filter(|(_, device)| device.state() == DeviceState::Verified)?;
+        let version = std::str::from_utf8(&self.version).ok()?;
+        let sound = version.is_empty() || check_text(version, VERSION_BYTES_MAX).is_ok();
+        let other = matches!(self.call, Call::Update { .. }) && device.version() != Some(version);
+        (other && sound).then(|| Change::SeeDevice {
+            product: product.id().clone(),
+            serial: device.serial().to_owned(),
+            version: Some(version.to_owned()),
+            hardware: device.hardware().map(str::to_owned),
+        })
     }
 
     /// The reply to a sign of life, where the refusal of questions 1 to 4 is one.
-    fn reply_alive(
-        &self,
-        refusal: Option<Decision<'_>>,
-        who: Option<(&Product, &Device)>,
-        revision: Revision,
-    ) -> Reply {
+    fn reply_alive(&self, refusal: Option<Decision<'_>>, found: &Found<'_>) -> Reply {
         match &refusal {
-            Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, who, None, false, false),
+            Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, found.identity(), Vec::new()),
             None => Reply {
                 response: Response::empty(200),
                 reason: None,
-                revision,
-                device: device_of(who),
+                revision: found.facts().revision,
+                device: device_of(found.identity()),
                 leased: false,
                 lease: None,
                 ends_lease: false,
-                after: None,
+                downloaded: None,
+                after: Vec::new(),
             },
         }
     }
@@ -104,17 +148,21 @@ impl Request {
         response: Response,
         decision: &Decision<'_>,
         who: Option<(&Product, &Device)>,
-        lease: Option<Lease>,
-        leased: bool,
-        ends_lease: bool,
+        mut after: Vec<After>,
     ) -> Reply {
-        let register = || decision.effect.as_ref()?.registration(&self.check_in());
-        let after = match decision.effect {
-            Some(Effect::Seen(rollout)) => Some(After::Seen(rollout.clone())),
-            _ => register().map(|(product, serial)| After::Register(product.id().clone(), serial)),
-        };
-        let (reason, revision, device) = (Some(decision.reason), decision.revision, device_of(who));
-        Reply { response, reason, revision, device, leased, lease, ends_lease, after }
+        let registration = decision.effect.as_ref().and_then(|effect| effect.registration(&self.check_in()));
+        after.extend(registration.map(|(product, serial)| After::Register(product.id().clone(), serial)));
+        Reply {
+            response,
+            reason: Some(decision.reason),
+            revision: decision.revision,
+            device: device_of(who),
+            leased: false,
+            lease: None,
+            ends_lease: false,
+            downloaded: None,
+            after,
+        }
     }
 }
 
@@ -122,45 +170,53 @@ fn device_of(who: Option<(&Product, &Device)>) -> Option<(ProductId, Box<str>)> 
     who.map(|(product, device)| (product.id().clone(), device.serial().into()))
 }
 
-/// Answers a request from a synchronous store and this process's leases; the lease of a new offer is kept. What comes after the answer is the host's. A claim is
-/// refused, since there is no ledger here. An asynchronous host does the same with [`fetch_async`](crate::store::fetch_async) and [`Request::reply`].
+/// Why a request could not be answered: answer 503, and serve nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostFault<S, L> {
+    /// The store failed, or gave what cannot be.
+    #[error("the store failed")]
+    Store(#[source] Fault<S>),
+    /// The ledger failed.
+    #[error("the ledger failed")]
+    Ledger(#[source] L),
+}
+
+/// Answers a request from a synchronous store, a ledger and this process's leases; what is offered is claimed, and its lease is kept. What comes after the answer is
+/// the host's. An asynchronous host does the same with [`fetch_async`](crate::store::fetch_async) and [`Request::reply`].
 ///
 /// ```
-/// use otagate::{FleetSpec, Leases, MemoryStore, NoTrace, Timestamp, wire::otadrive};
+/// use otagate::wire::otadrive::{self, Host};
+/// use otagate::{FleetSpec, Leases, MemoryStore, NoTrace, Timestamp, rollout::MemoryLedger};
 /// let store = MemoryStore::new(FleetSpec::default().build()?);
+/// let (ledger, leases) = (MemoryLedger::default(), Leases::new(100));
+/// let host = Host { store: &store, ledger: &ledger, leases: &leases, times: Default::default() };
 /// let request = otadrive::Request::parse("GET", "/deviceapi/update?k=guess&s=1&v=", |_| None).unwrap();
-/// let now = Timestamp::from_millis(0);
-/// let reply = otadrive::answer(&store, &Leases::new(100), Default::default(), &request, now, &mut NoTrace).unwrap();
+/// let reply = otadrive::answer(&host, &request, Timestamp::from_millis(0), &mut NoTrace).unwrap();
 /// assert_eq!((reply.response.status, reply.reason), (401, Some(otagate::Reason::KeyUnknown)));
 /// # Ok::<(), otagate::Problems>(())
 /// ```
 ///
 /// # Errors
-/// The store failed: answer 503, and serve nothing.
-pub fn answer<S: Store, T: Trace>(
-    store: &S,
-    leases: &Leases,
-    times: LeaseTimes,
+/// Store or ledger failed: answer 503, and serve nothing.
+pub fn answer<S: Store, L: Ledger, T: Trace>(
+    host: &Host<'_, S, L>,
     request: &Request,
     now: Timestamp,
     trace: &mut T,
-) -> Result<Reply, Fault<S::Error>> {
+) -> Result<Reply, HostFault<S::Error, L::Error>> {
+    let Host { store, ledger, leases, times } = host;
     let ask = request.check_in();
-    let view = store.view().map_err(Fault::Store)?;
-    let mut found = fetch(&view, &ask)?;
+    let view = store.view().map_err(|error| HostFault::Store(Fault::Store(error)))?;
+    let mut found = fetch(&view, &ask).map_err(HostFault::Store)?;
+    if request.call == Call::Alive {
+        return Ok(request.reply_alive(identify(&found.facts(), &ask, now, trace), &found));
+    }
     let lease = found.identity().and_then(|(product, device)| leases.of(product.id(), device.serial(), now));
     found.lend(lease);
-    let facts = found.facts();
-    if request.call == Call::Alive {
-        return Ok(request.reply_alive(identify(&facts, &ask, now, trace), found.identity(), facts.revision));
-    }
-    let decided = decide(&facts, &ask, now, trace);
-    let decision = match decided.effect {
-        Some(Effect::Claim(claim)) if claim.slots_max.is_some() => decided.refused(ClaimRefused::Slots),
-        Some(Effect::Claim(_)) => decided.refused(ClaimRefused::Downloads),
-        _ => decided,
-    };
-    let mut reply = request.reply(&decision, found.identity(), times, now);
+    let until = now.plus_secs(times.lease_secs.into());
+    let attended = attend(ledger, &mut found, &ask, until, now, trace).map_err(HostFault::Ledger)?;
+    let mut reply = request.reply(&attended, *times, now);
     if let (Some(lease), Some((product, serial))) = (reply.lease.clone(), &reply.device)
         && !leases.keep(product, serial, lease, now)
     {

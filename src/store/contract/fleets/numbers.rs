@@ -2,9 +2,9 @@
 
 use super::{full, release, rollout, verified};
 use crate::fleet::{
-    ApiKey, ArtifactSpec, ConfigSpec, DeviceSpec, FirmwareSpec, FleetSpec, Gate, GroupSpec, Hex, KeyHash, Opened,
-    ProductFleetSpec, ProductSpec, Progress, Revision, RolloutSpec, TargetSpec, VersionRulesSpec, VersionScheme, Wave,
-    WaveSize,
+    ApiKey, ArtifactSpec, ConfigSpec, DeviceSpec, FirmwareSpec, FleetSpec, Gate, GroupSpec, Halt, Hex, KeyHash,
+    Missing, Opened, Penalty, ProductFleetSpec, ProductSpec, Progress, Revision, RolloutSpec, TargetSpec,
+    VersionRulesSpec, VersionScheme, Wave, WaveSize,
 };
 use crate::time::Timestamp;
 
@@ -62,7 +62,18 @@ pub(crate) fn numbers() -> FleetSpec {
         rollout: Some(RolloutSpec {
             started_at: Some(far[1]),
             waves: waves(threshold),
-            progress: Some(Progress { finished: u32::MAX, succeeded: 0, good_since: Some(far[1]) }),
+            halt: Halt { failures: Some(u32::MAX), failure_share_bps: Some(9_999), min_finished: Some(u32::MAX) },
+            missing: Missing { offers: u32::MAX, secs: 0 },
+            penalty: Penalty { secs: 0, secs_max: u32::MAX },
+            resumes: u32::MAX,
+            edition: u64::MAX - 1,
+            progress: Some(Progress {
+                wave: 1,
+                offered: u32::MAX,
+                finished: u32::MAX,
+                succeeded: 0,
+                good_since: Some(far[1]),
+            }),
             ..rollout("r", TargetSpec::Resources(Vec::new()))
         }),
         ..GroupSpec::default()

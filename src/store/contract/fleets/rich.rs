@@ -1,11 +1,11 @@
 //! The plain fleet, in which every decision can be had.
 
-use super::{DAY_SECS, NOW, closed, delta, digests, full, hash, opened, release, resource, rollout, texts, verified};
+use super::{DAY_SECS, NOW, delta, digests, full, hash, opened, release, resource, rollout, texts, verified};
 use crate::fleet::{
     AbortedSpec, Admission, AlreadyThere, ApiKey, ArtifactSpec, BuildMetadata, ConfigSpec, DeviceSpec, DeviceState,
-    Digests, EmptyVersion, Fate, FirmwareSpec, FleetSpec, Gate, GroupId, GroupSpec, Late, Opened, Policy,
-    ProductFleetSpec, ProductSpec, Progress, Revision, RolloutSpec, RolloutState, SerialScheme, TargetSpec,
-    UnreadableVersion, VersionRulesSpec, VersionScheme, Wave, WaveSize, Window,
+    Digests, EmptyVersion, Fate, FirmwareSpec, FleetSpec, Gate, GroupId, GroupSpec, Halt, Late, Missing, Opened,
+    Penalty, Policy, ProductFleetSpec, ProductSpec, Progress, Revision, RolloutSpec, RolloutState, SerialScheme,
+    Success, TargetSpec, UnreadableVersion, VersionRulesSpec, VersionScheme, Wave, WaveSize, Window,
 };
 
 /// The serial that a device of every product in [`rich`] has.
@@ -96,7 +96,14 @@ fn thermostat() -> ProductFleetSpec {
         late: Late::Tail,
         first: vec![mac(102), mac(101)],
         excluded: vec![mac(104), mac(103)],
-        progress: Some(Progress { finished: 4, succeeded: 3, good_since: None }),
+        success: Success::Confirmed,
+        halt: Halt { failures: Some(3), failure_share_bps: Some(500), min_finished: Some(20) },
+        missing: Missing { offers: 5, secs: 7_200 },
+        penalty: Penalty { secs: 60, secs_max: 600 },
+        complete: Gate { soak_secs: Some(3_600), ..Gate::default() },
+        progress: Some(Progress { wave: 1, offered: 6, finished: 4, succeeded: 3, good_since: None }),
+        resumes: 2,
+        edition: 17,
         ..rollout("r-canary", target())
     };
     let paused = |cut, why: &str| RolloutState::Paused { cut, why: why.into() };
@@ -150,7 +157,7 @@ fn thermostat() -> ProductFleetSpec {
             RolloutSpec {
                 state: RolloutState::Draft,
                 started_at: None,
-                waves: vec![closed(WaveSize::All)],
+                waves: vec![Wave::new(WaveSize::All)],
                 ..rollout("r-draft", target())
             },
         ),

@@ -1,0 +1,169 @@
+//! A check-in where there is a ledger: what it holds goes into the facts, what the check-in tells goes into the ledger, and what is served is claimed before
+//! it is served (V7).
+
+use super::ledger::{ClaimAsk, Held, Ledger, Of, OfferAsk, Report};
+use super::statistics::Outcome;
+use crate::check_in::{CheckIn, Want};
+use crate::decide::decide;
+use crate::decide::trace::{NoTrace, Trace};
+use crate::fleet::{Attempt, Group, GroupId, ProductId, Rollout, Run};
+use crate::store::Found;
+use crate::time::Timestamp;
+use crate::verdict::{Decision, Effect, Offer, Verdict};
+
+/// A decision whose claim is settled.
+#[derive(Clone, Debug)]
+pub struct Attended<'a> {
+    /// What it was decided by, with what the ledger holds.
+    pub found: &'a Found<'a>,
+    /// The decision to give. Where it carries a claim, the ledger has granted it.
+    pub decision: Decision<'a>,
+    /// The attempt that the offer is, where it is made on a rollout's account: what becomes of it is reported under this, and it belongs into the lease.
+    pub attempt: Option<Attempt>,
+    /// To be noted after the answer: the device has arrived (R9). Nothing, where the ledger knows so already, or never offered it anything.
+    pub seen: Option<Report>,
+}
+
+/// Decides a check-in with a ledger, in four steps:
+///
+/// 1. What the ledger holds about the device is put among the facts; it is asked only where the group has a rollout under way or a cap on downloads.
+/// 2. Who was offered the same hop so often, for so long, and asks for it again, is noted as missing (R9), which gives it its penalty.
+/// 3. The decision is made.
+/// 4. What is newly offered is claimed, until `until`: the life of the lease that the host gives. Where the ledger refuses, the decision says so.
+///
+/// ```
+/// use otagate::rollout::{MemoryLedger, attend};
+/// use otagate::store::{Store, fetch};
+/// use otagate::{CheckIn, FleetSpec, MemoryStore, NoTrace, Timestamp};
+/// let (store, ledger) = (MemoryStore::new(FleetSpec::default().build().unwrap()), MemoryLedger::default());
+/// let (ask, now) = (CheckIn::new(b"guess", b"1"), Timestamp::from_millis(0));
+/// let view = store.view().unwrap();
+/// let mut found = fetch(&view, &ask).unwrap();
+/// let attended = attend(&ledger, &mut found, &ask, now.plus_secs(3_600), now, &mut NoTrace).unwrap();
+/// assert_eq!(attended.decision.status(), 401);
+/// ```
+///
+/// # Errors
+/// The ledger failed: nothing is to be served (V4).
+pub fn attend<'f, L: Ledger, T: Trace>(
+    ledger: &L,
+    found: &'f mut Found<'_>,
+    ask: &CheckIn<'_>,
+    until: Timestamp,
+    now: Timestamp,
+    trace: &mut T,
+) -> Result<Attended<'f>, L::Error> {
+    let Some(who) = Who::of(found) else {
+        let found = &*found;
+        return Ok(Attended { found, decision: decide(&found.facts(), ask, now, trace), attempt: None, seen: None });
+    };
+    let mut held = ledger.held(&who.of_device(), now)?;
+    found.lend_standing(std::mem::take(&mut held.standing));
+    if let Some(report) = missing(found, &who, &held, ask, now) {
+        ledger.note(&report, now)?;
+        held = ledger.held(&who.of_device(), now)?;
+        found.lend_standing(std::mem::take(&mut held.standing));
+    }
+    let found = &*found;
+    let mut decision = decide(&found.facts(), ask, now, trace);
+    let mut attempt = None;
+    if let Some(claim) = who.claim(found, &decision, until) {
+        match ledger.claim(&claim, now)? {
+            Ok(claimed) => {
+                attempt = who.run.clone().zip(claimed.attempt).map(|(run, number)| Attempt { run, number });
+            }
+            Err(refused) => decision = decision.refused(refused),
+        }
+    }
+    let seen = match decision.effect {
+        Some(Effect::Seen(_)) => held
+            .tried
+            .filter(|tried| tried.outcome < Outcome::Installed)
+            .and_then(|tried| Some(report(found, &who, Outcome::Installed)?.of_attempt(tried.number))),
+        _ => None,
+    };
+    Ok(Attended { found, decision, attempt, seen })
+}
+
+/// Whom the ledger is asked about: a verified device in a group that has something to claim.
+struct Who {
+    product: ProductId,
+    group: GroupId,
+    serial: Box<str>,
+    run: Option<Run>,
+}
+
+impl Who {
+    fn of(found: &Found<'_>) -> Option<Self> {
+        let ((product, device), group) = found.identity().zip(found.group())?;
+        let run = under_way(group).and_then(|rollout| rollout.run(product.id(), group.id()));
+        let needed = run.is_some() || group.downloads_max.is_some();
+        needed.then(|| Self {
+            product: product.id().clone(),
+            group: group.id().clone(),
+            serial: device.serial().into(),
+            run,
+        })
+    }
+
+    fn of_device(&self) -> Of<'_> {
+        Of { product: &self.product, group: &self.group, serial: &self.serial, run: self.run.as_ref() }
+    }
+
+    /// What has to be claimed for a decision that makes a new offer.
+    fn claim<'c>(&'c self, found: &Found<'_>, decision: &Decision<'c>, until: Timestamp) -> Option<ClaimAsk<'c>> {
+        let Verdict::Serve(offer) = &decision.verdict else { return None };
+        if matches!(offer, Offer::Firmware(offer) if offer.leased) {
+            return None;
+        }
+        let claim = match decision.effect {
+            Some(Effect::Claim(claim)) => Some(claim),
+            _ => None,
+        };
+        let on_account = decision.rollout.is_some();
+        let hop = decision.firmware_offer().map_or("", |offer| offer.firmware.version().text());
+        let wave = || {
+            let (product, device) = found.identity()?;
+            let rollout = under_way(found.group()?)?;
+            let wave = rollout.wave_of(product.id().as_str(), device.serial(), device.entered_at());
+            // A claim that lives through a pause was made in some wave, which the ledger knows.
+            Some(wave.or_else(|| rollout.last_open().map(|(last, ..)| last)).unwrap_or(0))
+        };
+        let offer = on_account.then(|| OfferAsk {
+            wave: wave().map_or(0, |wave| u32::try_from(wave).unwrap_or(u32::MAX)),
+            hop,
+            slots_max: claim.and_then(|claim| claim.slots_max),
+        });
+        let downloads_max = claim.and_then(|claim| claim.downloads_max);
+        (offer.is_some() || downloads_max.is_some()).then(|| ClaimAsk {
+            of: self.of_device(),
+            offer,
+            downloads_max,
+            until,
+        })
+    }
+}
+
+fn under_way(group: &Group) -> Option<&Rollout> {
+    group.rollout().filter(|rollout| rollout.is_active())
+}
+
+fn report(found: &Found<'_>, who: &Who, outcome: Outcome) -> Option<Report> {
+    Report::new(&who.product, &who.group, under_way(found.group()?)?, &who.serial, outcome)
+}
+
+/// R9: offered the same hop so often, the first time so long ago, and about to be offered it again.
+fn missing(found: &Found<'_>, who: &Who, held: &Held, ask: &CheckIn<'_>, now: Timestamp) -> Option<Report> {
+    let rollout = under_way(found.group()?)?;
+    let tried = held.tried.as_ref().filter(|tried| tried.is_missing(rollout, now))?;
+    let decision = decide(&found.facts(), ask, now, &mut NoTrace);
+    let again = match &decision.verdict {
+        Verdict::Serve(Offer::Firmware(offer)) => !offer.leased && offer.firmware.version().text() == &*tried.hop,
+        // Who fetches the resources of a list asks many times.
+        Verdict::Serve(Offer::Config(_)) => ask.want == Want::Config && tried.hop.is_empty(),
+        _ => false,
+    };
+    let lapsed = found.facts().device?.standing.claim_expires_at.is_none_or(|end| now >= end);
+    let again = again && lapsed && decision.rollout.is_some();
+    Some(report(found, who, Outcome::Missing)?.of_attempt(tried.number)).filter(|_| again)
+}

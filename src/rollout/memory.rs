@@ -1,0 +1,461 @@
+//! The plain ledger: maps behind one lock. The twin of every other, and enough for one process.
+
+use super::ledger::{ClaimAsk, Claimed, Held, Ledger, Noted, Of, OfferAsk, Report, Tried};
+use super::statistics::{Outcome, Outcomes, Statistics};
+use crate::fleet::{GroupId, ProductId, Run};
+use crate::store::StandingRecord;
+use crate::time::Timestamp;
+use crate::verdict::ClaimRefused;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// A place that lapsed so long ago is forgotten. Long, because a clock may be set back.
+const PLACE_KEPT_SECS: i64 = 7 * 86_400;
+
+/// A ledger in memory, behind one lock: some tenths of a microsecond a call, and about 200 bytes for each device that was offered something, until the run is
+/// [forgotten](Ledger::forget). It goes with the process, unless its [`rows`](Self::rows) are kept.
+///
+/// ```
+/// use otagate::rollout::{ClaimAsk, Ledger, MemoryLedger, Of, OfferAsk, Outcome};
+/// use otagate::{GroupId, ProductId, RolloutId, Run, Timestamp};
+/// let (product, group) = (ProductId::new("lamp").unwrap(), GroupId::new("stable").unwrap());
+/// let (rollout, now) = (RolloutId::new("r7").unwrap(), Timestamp::from_millis(0));
+/// let run = Run { product: product.clone(), group: group.clone(), rollout, started_at: now };
+/// let ledger = MemoryLedger::default();
+/// let claim = |serial| {
+///     let of = Of { product: &product, group: &group, serial, run: Some(&run) };
+///     let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(1) });
+///     ledger.claim(&ClaimAsk { of, offer, downloads_max: None, until: now.plus_secs(3_600) }, now).unwrap()
+/// };
+/// assert!(claim("SN-1").is_ok());
+/// assert!(claim("SN-2").is_err(), "the only slot is taken");
+/// assert!(claim("SN-1").is_ok(), "who has a slot keeps it");
+/// assert_eq!(ledger.statistics(&run, 0).unwrap().wave(0).at(Outcome::Offered), 1);
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryLedger {
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    runs: HashMap<Run, RunBook>,
+    places: HashMap<ProductId, HashMap<GroupId, Places>>,
+}
+
+#[derive(Debug, Default)]
+struct RunBook {
+    devices: HashMap<Box<str>, Entry>,
+    /// By wave and resumes.
+    counts: BTreeMap<(u32, u32), Outcomes>,
+    /// Each hop once: there are few.
+    hops: Vec<Arc<str>>,
+}
+
+/// One device's account in a run.
+#[derive(Clone, Debug)]
+struct Entry {
+    number: u32,
+    wave: u32,
+    hop: Arc<str>,
+    offers: u32,
+    first_offered_at: Timestamp,
+    outcome: Outcome,
+    /// How many resumes the outcome came about with.
+    resumes: u32,
+    claim_expires_at: Timestamp,
+    failed: Option<Box<FailedAt>>,
+}
+
+/// Where a device failed last, how often in a row, and until when it waits.
+#[derive(Clone, Debug)]
+struct FailedAt {
+    hop: Arc<str>,
+    times: u32,
+    until: Timestamp,
+}
+
+/// The places among a group's downloads, by who has them and by when they end.
+#[derive(Debug, Default)]
+struct Places {
+    ends: HashMap<Box<str>, Timestamp>,
+    by_end: BTreeSet<(Timestamp, Box<str>)>,
+}
+
+impl Places {
+    fn put(&mut self, serial: &str, end: Timestamp) {
+        if let Some(before) = self.ends.insert(serial.into(), end) {
+            self.by_end.remove(&(before, serial.into()));
+        }
+        self.by_end.insert((end, serial.into()));
+    }
+
+    /// A place that ends later than `end` ends then.
+    fn shorten(&mut self, serial: &str, end: Timestamp) {
+        if self.ends.get(serial).is_some_and(|ends| *ends > end) {
+            self.put(serial, end);
+        }
+    }
+
+    /// `O(live)`.
+    fn live(&self, now: Timestamp) -> u32 {
+        // Above every serial that ends now.
+        let after = (
+            Bound::Included((Timestamp::from_millis(now.millis().saturating_add(1)), Box::from(""))),
+            Bound::Unbounded,
+        );
+        u32::try_from(self.by_end.range(after).count()).unwrap_or(u32::MAX)
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        let long_ago = now.plus_secs(-PLACE_KEPT_SECS);
+        while let Some((end, serial)) = self.by_end.pop_first() {
+            if end >= long_ago {
+                self.by_end.insert((end, serial));
+                return;
+            }
+            self.ends.remove(&serial);
+        }
+    }
+}
+
+impl RunBook {
+    fn count(&mut self, entry: &Entry) -> &mut u64 {
+        self.counts.entry((entry.wave, entry.resumes)).or_default().at_mut(entry.outcome)
+    }
+
+    fn shared(&mut self, hop: &str) -> Arc<str> {
+        if let Some(known) = self.hops.iter().find(|known| ***known == *hop) {
+            return known.clone();
+        }
+        let hop = Arc::<str>::from(hop);
+        self.hops.push(hop.clone());
+        hop
+    }
+
+    /// Puts an entry in the place of what was there.
+    fn put(&mut self, serial: &str, entry: Entry) {
+        *self.count(&entry) += 1;
+        if let Some(before) = self.devices.insert(serial.into(), entry) {
+            let count = self.count(&before);
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn offer(&mut self, serial: &str, offer: &OfferAsk<'_>, until: Timestamp, now: Timestamp) -> Claimed {
+        let hop = self.shared(offer.hop);
+        let entry = match self.devices.get(serial) {
+            None => Entry {
+                number: 1,
+                wave: offer.wave,
+                hop,
+                offers: 1,
+                first_offered_at: now,
+                outcome: Outcome::Offered,
+                resumes: 0,
+                claim_expires_at: until,
+                failed: None,
+            },
+            Some(before) if now < before.claim_expires_at && before.hop == hop => {
+                return Claimed { attempt: Some(before.number), new: false };
+            }
+            Some(before) => {
+                // Who arrived, and is elsewhere again, begins anew.
+                let again = before.hop == hop && !matches!(before.outcome, Outcome::Installed | Outcome::Confirmed);
+                Entry {
+                    number: before.number.saturating_add(1),
+                    wave: before.wave,
+                    hop,
+                    offers: if again { before.offers.saturating_add(1) } else { 1 },
+                    first_offered_at: if again { before.first_offered_at } else { now },
+                    outcome: Outcome::Offered,
+                    resumes: 0,
+                    claim_expires_at: until,
+                    failed: before.failed.clone(),
+                }
+            }
+        };
+        let attempt = Some(entry.number);
+        self.put(serial, entry);
+        Claimed { attempt, new: true }
+    }
+
+    /// The outcome that was noted, and when its claim ends now.
+    fn note(&mut self, report: &Report, at: Timestamp) -> (Noted, Option<Timestamp>) {
+        let Some(before) = self.devices.get(&report.serial) else { return (Noted::Foreign, None) };
+        match report.attempt.unwrap_or(before.number) {
+            number if number == 0 || number > before.number => return (Noted::Foreign, None),
+            number if number < before.number => return (Noted::Known, None),
+            _ => {}
+        }
+        let mut entry = before.clone();
+        if report.outcome <= entry.outcome {
+            if report.outcome == entry.outcome && entry.outcome != Outcome::Offered && report.resumes < entry.resumes {
+                entry.resumes = report.resumes;
+                self.put(&report.serial, entry);
+            }
+            return (Noted::Known, None);
+        }
+        let failed_before = entry.outcome.is_failure();
+        (entry.outcome, entry.resumes) = (report.outcome, report.resumes);
+        let end = match report.outcome {
+            Outcome::Downloaded => at.plus_secs(report.grace_secs.into()),
+            _ => at,
+        };
+        entry.claim_expires_at = entry.claim_expires_at.min(end);
+        match report.outcome {
+            Outcome::Installed | Outcome::Confirmed => entry.failed = None,
+            Outcome::Failed | Outcome::Missing if !failed_before => {
+                let again = entry.failed.as_ref().filter(|failed| failed.hop == entry.hop);
+                let times = again.map_or(1, |failed| failed.times.saturating_add(1));
+                let until = at.plus_secs(report.penalty.after(times).into());
+                entry.failed = Some(Box::new(FailedAt { hop: entry.hop.clone(), times, until }));
+            }
+            _ => {}
+        }
+        self.put(&report.serial, entry);
+        (Noted::Moved, Some(end))
+    }
+}
+
+impl Books {
+    fn places(&self, of: &Of<'_>) -> Option<&Places> {
+        self.places.get(of.product)?.get(of.group)
+    }
+}
+
+impl Ledger for MemoryLedger {
+    type Error = Infallible;
+
+    fn held(&self, of: &Of<'_>, now: Timestamp) -> Result<Held, Infallible> {
+        let books = self.books.lock();
+        let run = of.run.and_then(|run| books.runs.get(run));
+        let entry = run.and_then(|run| run.devices.get(of.serial));
+        let places = books.places(of);
+        let standing = StandingRecord {
+            claim_expires_at: entry.map(|entry| entry.claim_expires_at),
+            download_expires_at: places.and_then(|places| places.ends.get(of.serial).copied()),
+            attempts: entry.map_or(0, |entry| entry.number),
+            penalty: entry.and_then(|entry| entry.failed.as_ref()).map(|failed| ((*failed.hop).into(), failed.until)),
+            place: None,
+            downloads_now: places.map_or(0, |places| places.live(now)),
+            slots_taken: run.map_or(0, |run| u32::try_from(run.devices.len()).unwrap_or(u32::MAX)),
+        };
+        Ok(Held { standing, tried: entry.map(Entry::tried) })
+    }
+
+    fn claim(&self, ask: &ClaimAsk<'_>, now: Timestamp) -> Result<Result<Claimed, ClaimRefused>, Infallible> {
+        let ClaimAsk { of, offer, downloads_max, until } = ask;
+        let books = &mut *self.books.lock();
+        let run = of.run.and_then(|run| books.runs.get(run));
+        let has_slot = run.is_some_and(|run| run.devices.contains_key(of.serial));
+        let slots_taken = run.map_or(0, |run| run.devices.len() as u64);
+        if offer.and_then(|offer| offer.slots_max).is_some_and(|max| !has_slot && slots_taken >= u64::from(max)) {
+            return Ok(Err(ClaimRefused::Slots));
+        }
+        if let Some(max) = downloads_max {
+            let places = books.places.entry(of.product.clone()).or_default().entry(of.group.clone()).or_default();
+            let has_place = places.ends.get(of.serial).is_some_and(|end| now < *end);
+            if !has_place {
+                if places.live(now) >= *max {
+                    return Ok(Err(ClaimRefused::Downloads));
+                }
+                places.sweep(now);
+                places.put(of.serial, *until);
+            }
+        }
+        let claimed = match (of.run, offer) {
+            (Some(run), Some(offer)) => {
+                let known = books.runs.contains_key(run);
+                let book =
+                    if known { books.runs.get_mut(run) } else { Some(books.runs.entry(run.clone()).or_default()) };
+                book.map(|book| book.offer(of.serial, offer, *until, now))
+            }
+            _ => None,
+        };
+        Ok(Ok(claimed.unwrap_or(Claimed { attempt: None, new: false })))
+    }
+
+    fn note(&self, report: &Report, at: Timestamp) -> Result<Noted, Infallible> {
+        let books = &mut *self.books.lock();
+        let Some(run) = books.runs.get_mut(&report.run) else { return Ok(Noted::Foreign) };
+        let (noted, end) = run.note(report, at);
+        let Run { product, group, .. } = &report.run;
+        let places = books.places.get_mut(product).and_then(|groups| groups.get_mut(group));
+        if let Some((places, end)) = places.zip(end) {
+            places.shorten(&report.serial, end);
+        }
+        Ok(noted)
+    }
+
+    fn statistics(&self, run: &Run, resumes: u32) -> Result<Statistics, Infallible> {
+        let books = self.books.lock();
+        let mut statistics = Statistics::default();
+        for (&(wave, with), counts) in books.runs.get(run).into_iter().flat_map(|run| &run.counts) {
+            for outcome in Outcome::ALL.into_iter().filter(|outcome| counts.at(*outcome) > 0) {
+                let wave = wave as usize;
+                if statistics.waves.len() <= wave {
+                    statistics.waves.resize(wave + 1, Outcomes::default());
+                }
+                *statistics.waves[wave].at_mut(outcome) += counts.at(outcome);
+                if with >= resumes && outcome != Outcome::Offered {
+                    *statistics.recent.at_mut(outcome) += counts.at(outcome);
+                }
+            }
+        }
+        Ok(statistics)
+    }
+
+    fn forget(&self, run: &Run) -> Result<(), Infallible> {
+        let forgotten = self.books.lock().runs.remove(run);
+        // Others do not wait while millions of entries are dropped.
+        drop(forgotten);
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn tried(&self) -> Tried {
+        Tried {
+            number: self.number,
+            wave: self.wave,
+            hop: (*self.hop).into(),
+            offers: self.offers,
+            first_offered_at: self.first_offered_at,
+            outcome: self.outcome,
+        }
+    }
+}
+
+/// One device's account in a run, as a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerRow {
+    /// The run.
+    pub run: Run,
+    /// The device's canonical serial.
+    pub serial: Box<str>,
+    /// Its latest attempt.
+    pub tried: Tried,
+    /// How many resumes the outcome came about with.
+    pub resumes: u32,
+    /// When its claim ends, or ended.
+    pub claim_expires_at: Timestamp,
+    /// The hop that it failed at last, how often in a row, and until when it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<(Box<str>, u32, Timestamp)>,
+}
+
+/// One place among a group's downloads, as a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceRow {
+    /// The product.
+    pub product: ProductId,
+    /// The group.
+    pub group: GroupId,
+    /// The device's canonical serial.
+    pub serial: Box<str>,
+    /// When it ends, or ended.
+    pub expires_at: Timestamp,
+}
+
+/// All that a ledger holds, as rows: to be kept over a restart, or taken elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LedgerRows {
+    /// By run and serial.
+    pub attempts: Vec<LedgerRow>,
+    /// By product, group and serial.
+    pub places: Vec<PlaceRow>,
+}
+
+/// Why rows are no ledger's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerFault {
+    /// A device stands twice in a run.
+    #[error("{run}: device `{}` stands twice", .serial.escape_debug())]
+    Twice {
+        /// The run.
+        run: Box<Run>,
+        /// The device.
+        serial: Box<str>,
+    },
+    /// An attempt that cannot be: its number, or its offers, are 0 or more than its number.
+    #[error("{run}: device `{}` has attempt {number} and {offers} offers", .serial.escape_debug())]
+    Attempt {
+        /// The run.
+        run: Box<Run>,
+        /// The device.
+        serial: Box<str>,
+        /// The number of its attempt.
+        number: u32,
+        /// The offers at its hop.
+        offers: u32,
+    },
+}
+
+impl MemoryLedger {
+    /// All that it holds, as rows in order. `O(devices · log)`; nobody claims meanwhile.
+    pub fn rows(&self) -> LedgerRows {
+        let mut rows = LedgerRows::default();
+        let books = self.books.lock();
+        for (run, book) in &books.runs {
+            rows.attempts.extend(book.devices.iter().map(|(serial, entry)| LedgerRow {
+                run: run.clone(),
+                serial: serial.clone(),
+                tried: entry.tried(),
+                resumes: entry.resumes,
+                claim_expires_at: entry.claim_expires_at,
+                failed: entry.failed.as_ref().map(|failed| ((*failed.hop).into(), failed.times, failed.until)),
+            }));
+        }
+        for (product, groups) in &books.places {
+            for (group, places) in groups {
+                rows.places.extend(places.ends.iter().map(|(serial, expires_at)| PlaceRow {
+                    product: product.clone(),
+                    group: group.clone(),
+                    serial: serial.clone(),
+                    expires_at: *expires_at,
+                }));
+            }
+        }
+        drop(books);
+        rows.attempts.sort_unstable_by(|a, b| (&a.run, &a.serial).cmp(&(&b.run, &b.serial)));
+        rows.places.sort_unstable_by(|a, b| (&a.product, &a.group, &a.serial).cmp(&(&b.product, &b.group, &b.serial)));
+        rows
+    }
+
+    /// The ledger that holds these rows.
+    ///
+    /// # Errors
+    /// A device that stands twice in a run, or has an attempt that cannot be.
+    pub fn of_rows(rows: LedgerRows) -> Result<Self, LedgerFault> {
+        let mut books = Books::default();
+        for LedgerRow { run, serial, tried, resumes, claim_expires_at, failed } in rows.attempts {
+            let Tried { number, wave, hop, offers, first_offered_at, outcome } = tried;
+            if offers == 0 || offers > number {
+                return Err(LedgerFault::Attempt { run: Box::new(run), serial, number, offers });
+            }
+            let book = books.runs.entry(run.clone()).or_default();
+            if book.devices.contains_key(&serial) {
+                return Err(LedgerFault::Twice { run: Box::new(run), serial });
+            }
+            let failed = failed.map(|(hop, times, until)| Box::new(FailedAt { hop: book.shared(&hop), times, until }));
+            let hop = book.shared(&hop);
+            book.put(
+                &serial,
+                Entry { number, wave, hop, offers, first_offered_at, outcome, resumes, claim_expires_at, failed },
+            );
+        }
+        for PlaceRow { product, group, serial, expires_at } in rows.places {
+            books.places.entry(product).or_default().entry(group).or_default().put(&serial, expires_at);
+        }
+        Ok(Self { books: Mutex::new(books) })
+    }
+}

@@ -1,0 +1,36 @@
+//! Rollouts that move on by themselves, and stop themselves (semantics.md, section 5).
+//!
+//! ```text
+//!   check-in ──▶ attend ──▶ decide ──▶ claim before the answer                       what a device's check-in tells the ledger
+//!                  │ ▲                   │
+//!                  ▼ │ held              ▼ attempt
+//!                Ledger: who was offered what, and what became of it                a trait; MemoryLedger is the plain one
+//!                  │ statistics per wave
+//!                  ▼
+//!   timer ──▶ Conductor ──▶ step(rollout, statistics, now) ──▶ open a wave, halt, complete, or note the progress
+//!                  │                                              │ to open: census, frozen as a threshold
+//!                  ▼                                              ▼
+//!                RolloutStore: expects the edition that was looked at, then changes; who lost sees it
+//! ```
+//!
+//! The fleet says what is meant and which waves are open; the ledger says what happened to devices. A [`Ledger`] is written by check-ins and reports, never by
+//! operators; the fleet's rollout is moved by changes, never by check-ins. [`step`] is the only place where the one becomes the other.
+//!
+//! A host calls [`attend`] in place of [`decide`](crate::decide), carries out [`Report`]s after the answer, and calls [`Conductor::advance`] on a timer, or
+//! after outcomes. Everything takes `now`; nothing here reads a clock.
+
+mod attend;
+mod conductor;
+mod ledger;
+mod memory;
+mod statistics;
+mod step;
+mod store;
+
+pub use attend::{Attended, attend};
+pub use conductor::{Conductor, Fault, Moved, Outcome as MoveOutcome};
+pub use ledger::{ClaimAsk, Claimed, Held, Ledger, NoLedger, Noted, Of, OfferAsk, Report, Tried};
+pub use memory::{LedgerFault, LedgerRow, LedgerRows, MemoryLedger, PlaceRow};
+pub use statistics::{Outcome, Outcomes, Statistics};
+pub use step::{Step, Transition, step};
+pub use store::{RolloutStore, UnderWay};

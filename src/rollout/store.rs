@@ -1,0 +1,95 @@
+//! What moving rollouts on needs of a host's store, besides what a decision needs.
+
+use crate::fleet::{Census, CensusFault, Change, Group, Problems, ProductId, Revision};
+use crate::index::Index;
+use crate::store::MemoryStore;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+/// A store whose rollouts can be moved on: it lists them, counts their devices, and changes them.
+pub trait RolloutStore {
+    /// What can go wrong; nothing moves then.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Every group with a rollout that runs or is paused, each as it is now.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn under_way(&self) -> Result<Vec<UnderWay>, Self::Error>;
+
+    /// Takes the census of a wave of the group's rollout, counted from 0 (R3): a [`CensusTaker`](crate::CensusTaker) shown the group's devices, or a query that
+    /// does the same. A store that cannot count says [`CensusFault::CannotCount`]; then shares open by a threshold that is expected to be right, and first-come waves
+    /// as ever.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn census(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+    ) -> Result<Result<Census, CensusFault>, Self::Error>;
+
+    /// Applies a batch whole or not at all, as [`Fleet::apply`](crate::FleetOf::apply) does. [`Change::ExpectRollout`] stands in it: of several replicas that saw the
+    /// same state one is let through.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Self::Error>;
+}
+
+/// A group whose rollout runs or is paused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnderWay {
+    /// The product.
+    pub product: ProductId,
+    /// The group, with its rollout.
+    pub group: Arc<Group>,
+}
+
+fn listed(groups: Vec<(ProductId, Arc<Group>)>) -> Vec<UnderWay> {
+    groups.into_iter().map(|(product, group)| UnderWay { product, group }).collect()
+}
+
+impl RolloutStore for MemoryStore {
+    type Error = Infallible;
+
+    fn under_way(&self) -> Result<Vec<UnderWay>, Infallible> {
+        Ok(self.read(|fleet| listed(fleet.under_way())))
+    }
+
+    fn census(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+    ) -> Result<Result<Census, CensusFault>, Infallible> {
+        let no_wave = || CensusFault::NoWave { group: group.id().as_str().to_owned(), wave };
+        Ok(self.read(|fleet| fleet.product(product.as_str()).ok_or_else(no_wave)?.census(group.id().as_str(), wave)))
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Infallible> {
+        Ok(MemoryStore::apply(self, changes))
+    }
+}
+
+impl RolloutStore for Index {
+    type Error = Infallible;
+
+    fn under_way(&self) -> Result<Vec<UnderWay>, Infallible> {
+        Ok(listed(self.snapshot().fleet.under_way()))
+    }
+
+    fn census(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+    ) -> Result<Result<Census, CensusFault>, Infallible> {
+        Ok(self.snapshot().census(product.as_str(), group.id().as_str(), wave))
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Infallible> {
+        Ok(Index::apply(self, changes))
+    }
+}
