@@ -2,22 +2,26 @@
 //!
 //! `cargo run --release --features fleet-file,wire --example gateway -- --fleet fleet.toml --listen 127.0.0.1:8080`
 //!
-//! Everything that decides or speaks the protocol is in the library; here is only what belongs to a host: sockets, files, the clock, limits, the log.
+//! Everything that decides or speaks the protocol is in the library; here is only what belongs to a host: sockets, files, the clock, limits, the log. Rollouts
+//! move on by themselves: every offer is claimed in a ledger before it is made, what devices report goes into it after the answer, and a conductor looks at it
+//! once a second. The ledger is in memory, so its account begins anew with the process.
 //! `SIGHUP` reads the fleet file again; `SIGTERM` and `SIGINT` let running requests finish.
 
 use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use otagate::wire::{self, Body, FilePart, otadrive};
-use otagate::{CanonicalSerial, Index, Leases, NoTrace, ProductId, Revision, Timestamp, fleet_file};
-use parking_lot::RwLock;
-use std::collections::HashMap;
+use otagate::rollout::{Conductor, Ledger, MemoryLedger, MoveOutcome, Noted, Report, RolloutStore};
+use otagate::wire::otadrive::{self, LeaseTimes};
+use otagate::wire::{self, Body, FilePart};
+use otagate::{Index, Leases, NoTrace, ProductId, Revision, Run, Timestamp, fleet_file};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -33,17 +37,22 @@ const HEADERS_MAX: usize = 64;
 const STOP_SECS_MAX: u64 = 10;
 const LEASES_MAX: usize = 100_000;
 const LOG_LINES_MAX: usize = 10_000;
-const REGISTRATIONS_MAX: usize = 1_000;
+const CHORES_MAX: usize = 10_000;
+const CONDUCT_EVERY: Duration = Duration::from_secs(1);
 const CHUNK_BYTES: usize = 64 * 1_024;
 
 const HELP: &str = "\
 A gateway for the OTAdrive device protocol, deciding by otagate.
 
-Usage: gateway --fleet FILE [--listen ADDRESS]
+Usage: gateway --fleet FILE [--listen ADDRESS] [--lease-secs N] [--grace-secs N]
 
   --fleet FILE      the fleet file (TOML); read again on SIGHUP
   --listen ADDRESS  where devices ask [default: 127.0.0.1:8080]; port 0 takes a free one
+  --lease-secs N    how long an offer stays the same, and is one attempt of its device: longer than the
+                    slowest download [default: 3600]
+  --grace-secs N    what is left of that once the last byte was sent [default: 60]
 
+Rollouts open their waves, halt and complete by their gates; each step is told on standard error.
 One line of JSON per request goes to standard output. SIGTERM and SIGINT let running requests finish.";
 
 struct Gateway {
@@ -51,9 +60,13 @@ struct Gateway {
     /// Where the files are that the fleet file names; no other file is served.
     files: RwLock<HashMap<String, PathBuf>>,
     store: Index,
+    ledger: MemoryLedger,
     leases: Leases,
+    times: LeaseTimes,
     log: SyncSender<String>,
-    registrations: SyncSender<(ProductId, CanonicalSerial)>,
+    chores: SyncSender<otadrive::After>,
+    /// Held by whoever changes the fleet: a reload, or the worker.
+    writing: Mutex<()>,
     /// Header names as they must be spelled on the wire; see `learn_spelling`.
     spelling: http::Extensions,
 }
@@ -61,12 +74,15 @@ struct Gateway {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let (mut fleet_file, mut listen) = (None, "127.0.0.1:8080".to_owned());
+    let mut times = LeaseTimes::default();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value; see --help"));
         match arg.as_str() {
             "--fleet" => fleet_file = Some(PathBuf::from(value()?)),
             "--listen" => listen = value()?,
+            "--lease-secs" => times.lease_secs = seconds(&arg, &value()?)?,
+            "--grace-secs" => times.grace_secs = seconds(&arg, &value()?)?,
             "--help" | "-h" => {
                 println!("{HELP}");
                 return Ok(());
@@ -79,26 +95,107 @@ async fn main() -> Result<(), Failure> {
     let signals = Signals::watch()?;
     let loaded = fleet_file::load(&fleet_file, now())?;
     report(&loaded);
-    let (registrations, to_register) = sync_channel(REGISTRATIONS_MAX);
+    let (chores, to_do) = sync_channel(CHORES_MAX);
     let gateway = Arc::new(Gateway {
         fleet_file,
         files: RwLock::new(paths(&loaded)),
         store: Index::new(&loaded.fleet),
+        ledger: MemoryLedger::default(),
         leases: Leases::new(LEASES_MAX),
+        times,
         log: start_log(),
-        registrations,
+        chores,
+        writing: Mutex::default(),
         spelling: learn_spelling().await?,
-    });
-    let registrar = gateway.clone();
-    // A thread of its own: it waits for other writers.
-    std::thread::spawn(move || {
-        for (product, serial) in to_register {
-            registrar.store.register(&product, &serial, now());
-        }
     });
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     eprintln!("listening on {}", listener.local_addr()?);
+    let worker = gateway.clone();
+    // A thread of its own: it waits for other writers, and counts devices.
+    std::thread::spawn(move || work(&worker, &to_do));
     serve(gateway, listener, signals).await
+}
+
+fn seconds(argument: &str, text: &str) -> Result<u32, Failure> {
+    text.parse().map_err(|_| format!("{argument} takes a number of seconds, and `{text}` is none; see --help").into())
+}
+
+/// Does what comes after answers, and moves rollouts on: once a second, and as soon as something became of an offer.
+fn work(gateway: &Gateway, to_do: &Receiver<otadrive::After>) {
+    let conductor = Conductor::new(&gateway.store, &gateway.ledger);
+    let (mut next, mut runs, mut undone) = (Instant::now(), HashSet::new(), HashSet::new());
+    loop {
+        let chore = match to_do.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(chore) => Some(chore),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let _writing = gateway.writing.lock();
+        let is_time = chore.is_none();
+        let moved = match chore {
+            Some(chore) => match gateway.after(chore) {
+                Some(run) => conductor.advance_group(&run.product, &run.group, now()),
+                None => continue,
+            },
+            None => {
+                next = Instant::now() + CONDUCT_EVERY;
+                gateway.forget_what_is_over(&mut runs);
+                conductor.advance(now())
+            }
+        };
+        // Of books in memory neither fails.
+        let moved = moved.unwrap_or_default();
+        let (done, stuck): (Vec<_>, Vec<_>) =
+            moved.iter().partition(|moved| matches!(moved.outcome, MoveOutcome::Done(..)));
+        done.iter().for_each(|moved| eprintln!("rollout: {moved}"));
+        let stuck: HashSet<String> = stuck.iter().map(ToString::to_string).collect();
+        // What an operator has to see to is told once, and again if it comes back.
+        stuck.iter().filter(|line| !undone.contains(*line)).for_each(|line| eprintln!("rollout: {line}"));
+        if is_time {
+            undone = stuck;
+        } else {
+            undone.extend(stuck);
+        }
+    }
+}
+
+impl Gateway {
+    /// Carries out what comes after an answer; gives the run of which something became.
+    fn after(&self, chore: otadrive::After) -> Option<Run> {
+        match chore {
+            otadrive::After::Register(product, serial) => {
+                self.store.register(&product, &serial, now());
+                None
+            }
+            otadrive::After::See(change) => {
+                // A device that is gone meanwhile was not seen.
+                let _ = self.store.apply(&[change]);
+                None
+            }
+            otadrive::After::Note(report) => self.note(report),
+        }
+    }
+
+    fn note(&self, report: Report) -> Option<Run> {
+        let Ok(noted) = self.ledger.note(&report, now());
+        (noted == Noted::Moved).then_some(report.run)
+    }
+
+    /// The account of a run that is neither under way nor its group's last one is of no use to anybody.
+    fn forget_what_is_over(&self, runs: &mut HashSet<Run>) {
+        let snapshot = self.store.snapshot();
+        let Ok(under_way) = self.store.under_way();
+        runs.extend(under_way.iter().filter_map(|at| at.group.rollout()?.run(&at.product, at.group.id())));
+        runs.retain(|run| {
+            let group = snapshot.group(run.product.as_str(), run.group.as_str());
+            let last = group.and_then(|group| group.rollout()?.run(&run.product, &run.group));
+            let kept = last.as_ref() == Some(run);
+            if !kept {
+                let Ok(()) = self.ledger.forget(run);
+            }
+            kept
+        });
+    }
 }
 
 /// What an operator or a service manager sends.
@@ -137,7 +234,6 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut signals: Signal
     http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(HEAD_SECS_MAX));
     http.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).preserve_header_case(true).title_case_headers(true);
     let (room, graceful) = (Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX)), GracefulShutdown::new());
-    let reloading = Arc::new(tokio::sync::Mutex::new(()));
     loop {
         let accepted = tokio::select! {
             // While all places are taken, devices wait in the listener's queue.
@@ -146,7 +242,7 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut signals: Signal
                 (place, listener.accept().await)
             } => accepted,
             _ = signals.hangup.recv() => {
-                tokio::spawn(reload(gateway.clone(), reloading.clone()));
+                tokio::spawn(reload(gateway.clone()));
                 continue;
             }
             _ = signals.term.recv() => break,
@@ -177,30 +273,21 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut signals: Signal
 }
 
 /// Reads the fleet file again. What is wrong with it is reported, and the fleet that is held goes on.
-async fn reload(gateway: Arc<Gateway>, reloading: Arc<tokio::sync::Mutex<()>>) {
-    let _one_at_a_time = reloading.lock().await;
-    let read = tokio::task::spawn_blocking(move || -> Result<u64, Failure> {
-        for last in [false, false, true] {
-            let held = gateway.store.snapshot().to_fleet();
-            let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
-            report(&loaded);
-            // While this is held nobody decides: a decision and the path of its file are of one fleet.
-            let mut files = gateway.files.write();
-            // A device that registered meanwhile is not in what was loaded: then the file is read over the newer fleet. A flood of strangers must not keep
-            // an operator from denying a firmware: in the end who registered just now is forgotten, and registers again when it asks again.
-            if last {
-                let next = Revision(gateway.store.revision().0 + 1);
-                gateway.store.replace(&loaded.fleet.clone().at_revision(next), true)?;
-            } else if !gateway.store.replace_seen(held.revision(), &loaded.fleet)? {
-                continue;
-            }
-            *files = paths(&loaded);
-            break;
-        }
-        Ok(gateway.store.revision().0)
+async fn reload(gateway: Arc<Gateway>) {
+    let read = tokio::task::spawn_blocking(move || -> Result<Revision, Failure> {
+        // Nobody registers and no wave opens meanwhile: it would be lost.
+        let _writing = gateway.writing.lock();
+        let held = gateway.store.snapshot().to_fleet();
+        let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
+        report(&loaded);
+        // While this is held nobody decides: a decision and the path of its file are of one fleet.
+        let mut files = gateway.files.write();
+        gateway.store.replace(&loaded.fleet, false)?;
+        *files = paths(&loaded);
+        Ok(gateway.store.revision())
     });
     match read.await {
-        Ok(Ok(revision)) => eprintln!("reloaded at revision {revision}"),
+        Ok(Ok(Revision(revision))) => eprintln!("reloaded at revision {revision}"),
         Ok(Err(error)) => eprintln!("not reloaded, the fleet is as it was:\n{error}"),
         Err(panic) => eprintln!("not reloaded, the fleet is as it was: {panic}"),
     }
@@ -224,9 +311,9 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
         }
     };
     // After the answer was made, so that neither its time nor a store that fails tells a stranger anything (V7). What does not fit is dropped: the device asks
-    // again. `Seen` is for a ledger, which this host has not.
-    if let Some(otadrive::After::Register(product, serial)) = after.then {
-        let _ = gateway.registrations.try_send((product, serial));
+    // again, and it is told anew.
+    for chore in after.then {
+        let _ = gateway.chores.try_send(chore);
     }
     // A reader of the log that stalls must not stall devices either.
     let _ = gateway
@@ -237,7 +324,9 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
 
 fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, serde_json::Value, After) {
     let files = gateway.files.read();
-    match otadrive::answer(&gateway.store, &gateway.leases, Default::default(), request, now(), &mut NoTrace) {
+    let Gateway { store, ledger, leases, times, .. } = gateway;
+    let host = otadrive::Host { store, ledger, leases, times: *times };
+    match otadrive::answer(&host, request, now(), &mut NoTrace) {
         Ok(reply) => {
             let path = match &reply.response.body {
                 Body::File(part) => files.get(&part.locator).cloned(),
@@ -245,7 +334,12 @@ fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, se
             };
             let told = log_line(request, &reply);
             let ends_lease = reply.device.filter(|_| reply.ends_lease);
-            (reply.response, told, After { path, ends_lease, then: reply.after })
+            let mut after = After { path, ends_lease, downloaded: reply.downloaded, then: reply.after };
+            // A text goes out whole; a file is done when its last byte is.
+            if let Some(report) = after.downloaded.take_if(|_| matches!(reply.response.body, Body::Text(_))) {
+                after.then.push(otadrive::After::Note(report));
+            }
+            (reply.response, told, after)
         }
         Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
     }
@@ -258,7 +352,9 @@ struct After {
     path: Option<PathBuf>,
     /// Once its body is sent, the lease of this device ends.
     ends_lease: Option<(ProductId, Box<str>)>,
-    then: Option<otadrive::After>,
+    /// And this is noted.
+    downloaded: Option<Report>,
+    then: Vec<otadrive::After>,
 }
 
 /// The access log: JSON, and every text in it escaped, so that no terminal or viewer is misled. The key is not in it.
@@ -270,9 +366,10 @@ fn log_line(request: &otadrive::Request, reply: &otadrive::Reply) -> serde_json:
             .map_or_else(|_| bytes.escape_ascii().to_string(), |text| text.escape_debug().to_string())
     };
     let product = reply.device.as_ref().map(|(product, _)| product.as_str());
+    let registers = reply.after.iter().any(|after| matches!(after, otadrive::After::Register(..)));
     serde_json::json!({
         "call": request.call(), "product": product, "serial": shown(ask.serial), "version": shown(ask.version), "reason": reply.reason,
-        "revision": reply.revision, "leased": reply.leased, "registers": matches!(reply.after, Some(otadrive::After::Register(..))),
+        "revision": reply.revision, "leased": reply.leased, "registers": registers,
     })
 }
 
@@ -323,7 +420,7 @@ async fn stream(
     let mut file = tokio::fs::File::open(after.path.as_ref().ok_or(std::io::ErrorKind::NotFound)?).await?;
     file.seek(std::io::SeekFrom::Start(part.start)).await?;
     let (mut sender, body) = Channel::new(1);
-    let (gateway, ends_lease) = (gateway.clone(), after.ends_lease.clone());
+    let (gateway, ends_lease, downloaded) = (gateway.clone(), after.ends_lease.clone(), after.downloaded.clone());
     tokio::spawn(async move {
         let mut left = part.len;
         while left > 0 {
@@ -341,11 +438,10 @@ async fn stream(
             }
         }
         if let Some((product, serial)) = ends_lease {
-            gateway.leases.finish(
-                &product,
-                &serial,
-                now().plus_secs(otadrive::LeaseTimes::default().grace_secs.into()),
-            );
+            gateway.leases.finish(&product, &serial, now().plus_secs(gateway.times.grace_secs.into()));
+        }
+        if let Some(report) = downloaded {
+            let _ = gateway.chores.try_send(otadrive::After::Note(report));
         }
     });
     Ok(body)

@@ -5,8 +5,8 @@ use otagate::fleet_file::{
     DEVICES_BYTES_MAX, FileProblem, LoadError, Loaded, PROBLEMS_MAX, digest_file, load, load_over,
 };
 use otagate::{
-    Device, DeviceState, Fleet, GroupId, Hex, Opened, ProductId, Revision, RolloutState, Timestamp, VERSION_BYTES_MAX,
-    rank,
+    Admission, Change, Device, DeviceState, Fleet, Gate, GroupId, Halt, Hex, Missing, Opened, Penalty, ProductId,
+    Progress, Revision, RolloutId, RolloutState, Success, Timestamp, VERSION_BYTES_MAX, rank,
 };
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -158,7 +158,7 @@ fn a_slip_in_the_syntax_is_not_followed_by_what_follows_from_it() {
         [
             "fleet.toml:18:23: is no TOML: invalid basic string, expected `\"`",
             "fleet.toml:20:1: unknown key `windows`: did you mean `window`? a group has `id`, `firmware`, `policy`, `cap`, \
-             `window`, `config`, `resources`, `aborted`, `rollout`",
+             `window`, `config`, `resources`, `downloads_max`, `aborted`, `rollout`",
         ]
     );
     let folder = Folder::new().with("fleet.toml", "[[product]\nid = \"p\"\n[[product.firmware]]\nversion = 2.1.0\n");
@@ -360,6 +360,95 @@ fn a_reload_ends_a_pause_only_where_it_says_so() {
         told(fleet(&resumes.replace("\"running\"", "\"paused\""), 30).load_over(&kept)),
         ["fleet.toml:23:10: `resume` sets a paused rollout running: leave it out, or set `state = \"running\"`"]
     );
+}
+
+#[test]
+fn what_moves_a_rollout_on_and_stops_it_is_read() {
+    let keys = "admission = \"first-come\"\nsuccess = \"confirmed\"\nhalt = { failures = 3, failure_share = \"5 %\", min_finished = 20 }\n\
+                missing = { offers = 2 }\npenalty = { secs = 60, secs_max = 90 }\ncomplete = { min_finished = 7, success_share = \"99.5 %\" }";
+    let waves = "{ size = 10, open = true }, { size = 20, min_finished = 8, soak_secs = 3600 }, { size = \"all\" }";
+    let text = format!("downloads_max = 4\n{}", rollout(keys, waves));
+    let loaded = fleet(&text, 30).load().unwrap();
+    let group = &loaded.fleet.spec().products[0].groups[0];
+    let rollout = group.rollout.as_ref().unwrap();
+    assert_eq!(
+        (group.downloads_max, rollout.admission, rollout.success),
+        (Some(4), Admission::FirstCome, Success::Confirmed)
+    );
+    assert_eq!(rollout.halt, Halt { failures: Some(3), failure_share_bps: Some(500), min_finished: Some(20) });
+    assert_eq!(rollout.missing, Missing { offers: 2, ..Missing::default() });
+    assert_eq!(rollout.penalty, Penalty { secs: 60, secs_max: 90 });
+    let complete = Gate { min_finished: Some(7), success_share_bps: Some(9_950), ..Gate::default() };
+    assert_eq!(rollout.complete, complete);
+    assert_eq!(rollout.waves[1].gate, Gate { min_finished: Some(8), soak_secs: Some(3_600), ..Gate::default() });
+    // Who comes first is in: nobody is counted.
+    assert_eq!((opened(&loaded.fleet, 0).map(|opened| opened.counted), loaded.counted.len()), (Some(None), 0));
+}
+
+/// What happened while the fleet ran is in no file: waves that opened by themselves, what gates were found to be, what devices reported.
+#[test]
+fn a_reload_keeps_what_happened_since() {
+    let waves = "{ size = 10 }, { size = \"all\", min_finished = 8, soak_secs = 60 }";
+    let text = rollout("", waves);
+    let mut held = fleet(&text, 30).load().unwrap().fleet;
+    let (product, group) = (ProductId::new("p").unwrap(), GroupId::new("g").unwrap());
+    let id = RolloutId::new("r").unwrap();
+    let progress = Progress { wave: 0, offered: 9, finished: 8, succeeded: 8, good_since: Some(now()) };
+    let opened_wave = held.product("p").unwrap().census("g", 0).unwrap().opened(now());
+    held.apply(&[
+        Change::OpenWave {
+            product: product.clone(),
+            group: group.clone(),
+            rollout: id.clone(),
+            wave: 0,
+            opened: opened_wave,
+        },
+        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: id.clone(), progress },
+        Change::SeeDevice {
+            product: product.clone(),
+            serial: "d7".into(),
+            version: Some("1.0.0".into()),
+            hardware: Some("b".into()),
+        },
+    ])
+    .unwrap();
+    let rollout_of = |fleet: &Fleet| fleet.spec().products[0].groups[0].rollout.clone().unwrap();
+    let before = rollout_of(&held);
+    let after = fleet(&text, 31).load_over(&held).unwrap().fleet;
+    assert_eq!(rollout_of(&after), before, "and its edition is the same, since nothing about it changed");
+    assert_eq!((device(&after, "d7").version(), device(&after, "d7").hardware()), (Some("1.0.0"), Some("b")));
+    // An edit of a wave that is not open yet is a change: a conductor that looked before must look again.
+    let edited = fleet(&text.replace("soak_secs = 60", "soak_secs = 90"), 30).load_over(&held).unwrap().fleet;
+    assert_eq!(rollout_of(&edited).edition, before.edition + 1);
+
+    // It halted itself, and the operator lets it go on: failures count anew, and what soaks soaks anew.
+    let (why, cut) = ("halted: 3 failed of 5 that have finished".to_owned(), false);
+    held.apply(&[Change::PauseRollout {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: id.clone(),
+        cut,
+        why,
+    }])
+    .unwrap();
+    let kept = rollout_of(&fleet(&text, 30).load_over(&held).unwrap().fleet);
+    assert_eq!((kept.state.clone(), kept.resumes), (rollout_of(&held).state, 0));
+    let resumed = rollout_of(&fleet(&rollout("resume = true", waves), 30).load_over(&held).unwrap().fleet);
+    assert_eq!((resumed.state, resumed.resumes), (RolloutState::Running, 1));
+    assert_eq!(resumed.progress, Some(Progress { good_since: None, ..progress }));
+
+    // It completed itself, and the file does not know.
+    held.apply(&[Change::CompleteRollout { product, group, rollout: id }]).unwrap();
+    assert_eq!(
+        told(fleet(&text, 30).load_over(&held)),
+        [
+            "fleet.toml:21:9: `state`: `r` is completed, and what is over stays over (R7): give the group its target as `firmware`, and take the rollout out"
+        ]
+    );
+    let done = HEAD.replace("\nfirmware = \"1.0.0\"", "\nfirmware = \"2.0.0\"");
+    let folder = fleet("", 30);
+    folder.write("fleet.toml", done);
+    assert_eq!(folder.load_over(&held).unwrap().fleet.spec().products[0].groups[0].firmware.as_deref(), Some("2.0.0"));
 }
 
 /// R10: on a first load as on a reload, there must be something to take devices back to.

@@ -27,9 +27,19 @@ struct Running {
 
 impl Running {
     fn start(test: &str) -> Self {
+        Self::start_with(test, &[], &[])
+    }
+
+    /// With these edits of the fleet, and these arguments.
+    fn start_with(test: &str, edits: &[(&str, &str)], args: &[&str]) -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gateway-{test}-{}", std::process::id()));
         let fleet = lay_out(&dir).unwrap();
-        Self { gateway: Some(Gateway::start(&program(), &fleet).unwrap()), dir, fleet }
+        for (from, to) in edits {
+            let text = std::fs::read_to_string(&fleet).unwrap();
+            assert!(text.contains(from), "the fleet has no `{from}`");
+            std::fs::write(&fleet, text.replacen(from, to, 1)).unwrap();
+        }
+        Self { gateway: Some(Gateway::start_with(&program(), &fleet, args).unwrap()), dir, fleet }
     }
 
     fn gateway(&mut self) -> &mut Gateway {
@@ -168,8 +178,15 @@ fn a_ranged_download_survives_a_pause_and_a_new_baseline() {
     assert_ne!(other.header("X-Version"), Some("2.0.0"));
     // The brake that works at once is the deny flag.
     let second = update(&first, "1.3.9");
-    assert_ne!(
+    assert_eq!(
         running.gateway().ask("HEAD", &second, "").unwrap().header("X-Version"),
+        Some("2.0.0"),
+        "who holds a live claim keeps it (R7)"
+    );
+    running.edit("target = \"2.0.0\"\nstate = \"paused\"", "target = \"2.0.0\"\nstate = \"cut\"");
+    let third = update(&first, "1.3.8");
+    assert_ne!(
+        running.gateway().ask("HEAD", &third, "").unwrap().header("X-Version"),
         Some("2.0.0"),
         "another reported version is another offer"
     );
@@ -362,4 +379,108 @@ impl std::fmt::LowerHex for Md5<'_> {
         use md5::Digest;
         md5::Md5::digest(self.0).iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+const CANARY_WAVES: &str = "waves = [{ size = 3, open = true }, { size = \"50 %\", min_finished = 3, success_share = \"95 %\", soak_secs = 86400 }, { size = \"all\" }]";
+
+impl Running {
+    fn version_for(&mut self, serial: &str, version: &str) -> Option<String> {
+        let told = self.gateway().ask("HEAD", &update(serial, version), "").unwrap();
+        (told.status == 200).then(|| told.header("X-Version").unwrap().to_owned())
+    }
+}
+
+/// Three devices first, half of them next, then all: nobody touches the gateway, and every device reports nothing but its version.
+#[test]
+fn a_rollout_moves_on_by_what_devices_report_and_completes() {
+    let waves = "waves = [{ size = 3 }, { size = \"50 %\", min_finished = 3, success_share = \"100 %\" }, { size = \"all\", min_finished = 1 }]\n\
+                 complete = { min_finished = 4 }";
+    let mut running = Running::start_with("moves", &[(CANARY_WAVES, waves)], &[]);
+    let canary = canary();
+    let told = running.gateway().wait_for("rollout: ").unwrap();
+    assert!(told.contains("rollout `r7`: wave 1 opens; admits 3 of 8 devices"), "{told}");
+    for serial in &canary[..3] {
+        assert_eq!(running.version_for(serial, "1.4.0").as_deref(), Some("2.0.0"), "{serial}");
+    }
+    assert_eq!(running.version_for(&canary[3], "1.4.0"), None, "the fourth waits");
+    // A device that was never offered it, and has it from elsewhere, counts for nothing.
+    assert_eq!(running.version_for(&canary[7], "2.0.0"), None);
+    for serial in &canary[..3] {
+        assert_eq!(running.version_for(serial, "2.0.0"), None, "it is current");
+    }
+    let told = running.gateway().wait_for("rollout: ").unwrap();
+    let second =
+        "wave 2 opens: of wave 1 3 were offered it, 3 have finished, 3 of them succeeded; admits 4 of 7 devices";
+    assert!(told.contains(second), "{told}");
+    assert_eq!(running.version_for(&canary[3], "1.4.0").as_deref(), Some("2.0.0"));
+    assert_eq!(running.version_for(&canary[3], "2.0.0"), None);
+    let told = running.gateway().wait_for("rollout: ").unwrap();
+    assert!(told.contains("wave 3 opens: of wave 2 1 were offered it, 1 have finished"), "{told}");
+    for serial in &canary[4..7] {
+        assert_eq!(running.version_for(serial, "1.4.0").as_deref(), Some("2.0.0"));
+        assert_eq!(running.version_for(serial, "2.0.0"), None);
+    }
+    // The device that got away from 2.0.0 by hand is brought back, as the fourth of the last wave.
+    assert_eq!(running.version_for(&canary[7], "1.4.0").as_deref(), Some("2.0.0"));
+    assert_eq!(running.version_for(&canary[7], "2.0.0"), None);
+    let told = running.gateway().wait_for("rollout: ").unwrap();
+    assert!(told.contains("completed: of wave 3 4 were offered it, 4 have finished"), "{told}");
+    // The target is the baseline now; and the file, which does not know, is refused with what to write.
+    assert_eq!(running.version_for(&canary[0], "1.4.0").as_deref(), Some("2.0.0"));
+    let refused = {
+        running.gateway().signal("HUP").unwrap();
+        running.gateway().wait_for("not reloaded").unwrap()
+    };
+    assert_eq!(refused, ", the fleet is as it was:");
+}
+
+/// The image bricks nothing, but devices boot back into the old one: nobody says so, they only ask again.
+#[test]
+fn a_rollout_halts_itself_when_devices_come_back_with_the_old_version() {
+    let waves = "waves = [{ size = 3 }, { size = \"all\", min_finished = 3 }]\nhalt = { failures = 2 }\nmissing = { offers = 2, secs = 0 }\n\
+                 penalty = { secs = 600 }";
+    let mut running = Running::start_with("halts", &[(CANARY_WAVES, waves)], &["--grace-secs", "0"]);
+    let canary = canary();
+    running.gateway().wait_for("rollout: ").unwrap();
+    for serial in &canary[..2] {
+        for _ in 0..2 {
+            let told = running.gateway().ask("GET", &update(serial, "1.4.0"), "").unwrap();
+            assert_eq!((told.status, told.body.len()), (200, 100_000));
+            // The gateway takes down that it was sent.
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let third = running.gateway().ask("GET", &update(serial, "1.4.0"), "").unwrap();
+        assert_eq!(third.status, 304, "two offers, and still elsewhere: it waits");
+    }
+    let told = running.gateway().wait_for("rollout: ").unwrap();
+    assert!(told.contains("rollout `r7`: halted: 2 failed of 2 that have finished"), "{told}");
+    assert_eq!(running.version_for(&canary[2], "1.4.0"), None, "nobody is offered it any more");
+    // A reload does not set it running again, unless it says so.
+    running.gateway().signal("HUP").unwrap();
+    let kept = running.gateway().wait_for("warning: ").unwrap();
+    assert!(kept.contains("was paused (`halted: 2 failed of 2 that have finished`) and stays paused"), "{kept}");
+    running.gateway().wait_for("reloaded ").unwrap();
+    assert_eq!(running.version_for(&canary[2], "1.4.0"), None);
+    running.edit("state = \"running\"\nstarted_at", "state = \"running\"\nresume = true\nstarted_at");
+    assert_eq!(running.version_for(&canary[2], "1.4.0").as_deref(), Some("2.0.0"), "what failed before counts no more");
+}
+
+/// "At most two at a time": whoever asks while two download waits, and comes later.
+#[test]
+fn as_many_download_at_once_as_the_cap_allows() {
+    let group = "id = \"stable\"\nfirmware = \"1.4.0\"";
+    let capped = format!("{group}\ndownloads_max = 2");
+    let devices = ["24:0A:C4:00:00:01", "24:0A:C4:00:00:21", "24:0A:C4:00:00:22"];
+    let mut running = Running::start_with("capped", &[(group, &capped)], &["--grace-secs", "0"]);
+    let rows: String = devices[1..].iter().map(|serial| format!("{serial},verified,stable,1.3.0\n")).collect();
+    let csv = running.dir.join("thermostat.csv");
+    std::fs::write(&csv, std::fs::read_to_string(&csv).unwrap() + &rows).unwrap();
+    running.gateway().signal("HUP").unwrap();
+    running.gateway().wait_for("reloaded ").unwrap();
+    for serial in &devices[..2] {
+        assert_eq!(running.version_for(serial, "1.3.0").as_deref(), Some("1.4.0"));
+    }
+    let waits = running.gateway().ask("GET", &update(devices[2], "1.3.0"), "").unwrap();
+    assert_eq!(waits.status, 304);
+    assert_eq!(waits.header("Retry-After"), Some("3600"), "when the product's devices ask again");
 }

@@ -69,8 +69,12 @@ pub struct Gateway {
 
 impl Gateway {
     pub fn start(program: &Path, fleet: &Path) -> Result<Self, Failure> {
-        let mut process =
-            gateway_command(program, fleet, "127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        Self::start_with(program, fleet, &[])
+    }
+
+    pub fn start_with(program: &Path, fleet: &Path, args: &[&str]) -> Result<Self, Failure> {
+        let mut command = gateway_command(program, fleet, "127.0.0.1:0");
+        let mut process = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let log = lines(process.stdout.take().ok_or("the gateway has no output")?);
         let errors = lines(process.stderr.take().ok_or("the gateway has no errors")?);
         let mut gateway = Self { process, address: String::new(), log, errors };

@@ -304,7 +304,7 @@ fn opens(rollout: &Rollout, wave: usize, now: Timestamp) -> String {
             _ => " of the wave before it".to_owned(),
         };
         asked.push(format!("{needed}{of} have finished"));
-        is.push(format!("{}", progress.finished));
+        is.push(format!("{} have", progress.finished));
         if let Some(bps) = gate.success_share_bps {
             asked.push(format!("{} of these are {}", percent(bps), success(rollout.success)));
         }
@@ -313,7 +313,7 @@ fn opens(rollout: &Rollout, wave: usize, now: Timestamp) -> String {
             let (unit, name) = length(secs);
             let soaked = Gate::soaked_secs(&progress, now).unwrap_or(0) / i64::from(unit);
             asked.push(format!("that has been so for {} {name}", secs / unit));
-            is.push(format!("so for {soaked} {name}"));
+            is.push(format!("for {soaked} {name}"));
         }
     }
     format!("it opens when {}: now {}", asked.join(" and "), is.join(", "))

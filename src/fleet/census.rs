@@ -113,6 +113,17 @@ pub struct CensusTaker<'a> {
     within_before: u64,
     first: u64,
     ranks: Smallest,
+    asked: Option<Asked>,
+}
+
+/// Whose place is asked for.
+#[derive(Clone, Debug)]
+struct Asked {
+    serial: Box<str>,
+    rank: u64,
+    /// How many are counted before it.
+    before: u64,
+    counted: bool,
 }
 
 impl<'a> CensusTaker<'a> {
@@ -149,7 +160,19 @@ impl<'a> CensusTaker<'a> {
             within_before: 0,
             first: 0,
             ranks: Smallest { keep, bound: u64::MAX, ranks: Vec::new() },
+            asked: None,
         })
+    }
+
+    /// The same taker, which also finds out the place of a device among those counted (V6).
+    pub fn asking_for(self, serial: &str) -> Self {
+        let rank = self.rollout.rank_of(self.product.id().as_str(), serial);
+        Self { asked: Some(Asked { serial: serial.into(), rank, before: 0, counted: false }), ..self }
+    }
+
+    /// The place of the device that was asked for, from 1, by what was looked at so far; `None`: it is not counted, or nobody asked.
+    pub fn place(&self) -> Option<u64> {
+        self.asked.as_ref().filter(|asked| asked.counted).map(|asked| asked.before + 1)
     }
 
     /// Looks at a member of the group; others must not be shown. Costs a hash.
@@ -185,7 +208,7 @@ impl<'a> CensusTaker<'a> {
         if on_target && self.before.is_none() || self.rollout.is_excluded(serial) || kept() {
             return;
         }
-        if self.size == WaveSize::All && !on_target {
+        if self.size == WaveSize::All && !on_target && self.asked.is_none() {
             // It is in, whatever its rank.
             self.eligible += 1;
             return;
@@ -194,6 +217,10 @@ impl<'a> CensusTaker<'a> {
         let in_already = self.before.is_some_and(|threshold| rank <= threshold);
         if on_target && !in_already {
             return;
+        }
+        if let Some(asked) = &mut self.asked {
+            asked.before += u64::from(rank < asked.rank);
+            asked.counted |= *asked.serial == *serial;
         }
         self.eligible += 1;
         self.within_before += u64::from(in_already);
@@ -206,6 +233,10 @@ impl<'a> CensusTaker<'a> {
         self.eligible += other.eligible;
         self.within_before += other.within_before;
         self.first += other.first;
+        if let (Some(asked), Some(other)) = (&mut self.asked, other.asked) {
+            asked.before += other.before;
+            asked.counted |= other.counted;
+        }
         other.ranks.ranks.into_iter().for_each(|rank| self.ranks.push(rank));
     }
 
@@ -278,11 +309,30 @@ impl ProductEntry {
     /// # Errors
     /// There is no such wave, or the first-list is longer than the first wave (R6).
     pub fn census(&self, group: &str, wave: usize) -> Result<Census, CensusFault> {
-        let no_wave = || CensusFault::NoWave { group: group.to_owned(), wave };
-        let group = self.group(group).ok_or_else(no_wave)?;
-        let mut taker = CensusTaker::new(self.product(), group, self.catalogue(), wave)?;
-        self.devices().filter(|device| device.group == group.id).for_each(|device| taker.look(&device.candidate()));
+        let mut taker = self.taker(group, wave)?;
+        self.show(group, &mut taker);
         taker.finish()
+    }
+
+    /// The place, from 1, that a device has among those whom the census of a wave counts now (V6); `None` where it is not counted. `O(devices of the product)`.
+    ///
+    /// # Errors
+    /// There is no such wave.
+    pub fn place(&self, group: &str, wave: usize, serial: &str) -> Result<Option<u64>, CensusFault> {
+        let mut taker = self.taker(group, wave)?.asking_for(serial);
+        self.show(group, &mut taker);
+        Ok(taker.place())
+    }
+
+    fn taker(&self, group: &str, wave: usize) -> Result<CensusTaker<'_>, CensusFault> {
+        let no_wave = || CensusFault::NoWave { group: group.to_owned(), wave };
+        CensusTaker::new(self.product(), self.group(group).ok_or_else(no_wave)?, self.catalogue(), wave)
+    }
+
+    fn show(&self, group: &str, taker: &mut CensusTaker<'_>) {
+        self.devices()
+            .filter(|device| device.group.as_str() == group)
+            .for_each(|device| taker.look(&device.candidate()));
     }
 }
 

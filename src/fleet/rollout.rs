@@ -427,7 +427,10 @@ impl RolloutSpec {
                 .add("halt.failures", "is 0, and no failure reaches that: give how many are too many, or leave it out");
         }
         if self.halt.failure_share_bps.is_some_and(|bps| bps >= SHARE_BPS_MAX) {
-            problems.add("halt.failure_share_bps", format!("is not below {SHARE_BPS_MAX}, and no share exceeds that"));
+            problems.add(
+                "halt.failure_share_bps",
+                format!("is {SHARE_BPS_MAX} basis points or more, and no share exceeds that"),
+            );
         }
         if self.halt.min_finished.is_some() && self.halt.failure_share_bps.is_none() {
             problems.add(
@@ -513,6 +516,16 @@ fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
                 problems.add(&place, "has a threshold below that of a wave before: an open wave never closes");
             }
             threshold = opened.threshold.max(threshold);
+        }
+    }
+}
+
+/// Gives a group's rollout the edition after that of the one before, if anything about it changed.
+pub(super) fn number(before: Option<&Rollout>, now: Option<&mut Rollout>) {
+    if let Some((before, now)) = before.zip(now) {
+        now.edition = before.edition;
+        if *before != *now {
+            now.edition = before.edition.saturating_add(1);
         }
     }
 }

@@ -274,6 +274,31 @@ impl ProductEntry {
         self.devices = sorted.into_iter().map(|device| (device.serial.clone(), device)).collect();
     }
 
+    /// Takes over what devices reported, where nothing is said about that: files say what an operator wants, and `before` knows what devices did.
+    #[cfg(feature = "fleet-file")]
+    pub(crate) fn keep_seen(&mut self, before: &ProductEntry) {
+        for old in before.devices() {
+            let Some(device) = self.devices.get_mut(old.serial()) else { continue };
+            if device.version.is_none() {
+                device.version.clone_from(&old.version);
+            }
+            if device.hardware().is_none() && old.hardware().is_some() {
+                device.change_rare(|rare| rare.hardware = old.hardware().map(Into::into));
+            }
+        }
+    }
+
+    /// Gives each rollout the edition after the one that it had before, if anything about it changed.
+    #[cfg(feature = "fleet-file")]
+    pub(crate) fn number_rollouts(&mut self, before: &ProductEntry) {
+        for group in Arc::make_mut(&mut self.few).groups.values_mut() {
+            let old = before.group(group.id.as_str()).and_then(|old| old.rollout.as_ref());
+            if old.is_some() && group.rollout.is_some() {
+                super::rollout::number(old, Arc::make_mut(group).rollout.as_mut());
+            }
+        }
+    }
+
     /// Notes what was frozen when a wave of the group's rollout was opened.
     #[cfg(feature = "fleet-file")]
     pub(crate) fn set_opened(&mut self, group: &str, wave: usize, opened: super::Opened) {

@@ -7,8 +7,8 @@ use super::opening::{OpenLine, RolloutLines};
 use super::problem::shown;
 use super::table::{Placed, Section};
 use crate::{
-    AbortedSpec, Admission, Fate, Gate, GroupSpec, Problems, ResourceSpec, RolloutSpec, RolloutState, TargetSpec, Wave,
-    WaveSize, Window,
+    AbortedSpec, Fate, Gate, GroupSpec, Halt, Missing, Penalty, Problems, ResourceSpec, RolloutSpec, RolloutState,
+    TargetSpec, Wave, WaveSize, Window,
 };
 use std::ops::Range;
 use toml::de::DeValue;
@@ -30,25 +30,14 @@ pub(super) fn read_group(mut table: Section<'_>, folder: &mut Folder, found: &mu
     let window = read_window(&mut table, found);
     let config = table.text("config", found).and_then(|name| folder.config(&name, found));
     let resources = read_resources(&mut table, "resources", "resources", folder, found);
+    let downloads_max = table.count("downloads_max", found);
     let aborted = table.table("aborted", "an aborted rollout", found).and_then(|table| read_aborted(table, found));
     let rollout = table.table("rollout", "a rollout", found);
     let (rollout, lines) = rollout.map(|table| read_rollout(table, folder, found)).unzip();
     let span = table.span.clone();
     let id_span = table.span_of("id");
     table.finish(found);
-    let spec = GroupSpec {
-        id,
-        firmware,
-        policy,
-        cap,
-        config,
-        resources,
-        window,
-        // Needs a ledger, which a file is not.
-        downloads_max: None,
-        rollout,
-        aborted,
-    };
+    let spec = GroupSpec { id, firmware, policy, cap, config, resources, window, downloads_max, rollout, aborted };
     GroupLines { spec, span, id_span, rollout: lines.unwrap_or_default() }
 }
 
@@ -96,6 +85,17 @@ fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) 
     let started_at = table.moment("started_at", found);
     let started_at_span = table.span_of("started_at");
     let late = table.word("late", found).unwrap_or_default();
+    let admission = table.word("admission", found).unwrap_or_default();
+    let success = table.word("success", found).unwrap_or_default();
+    let halt = table.table("halt", "`halt`", found).map(|table| read_halt(table, found));
+    let missing = table.table("missing", "`missing`", found).map(|table| read_missing(table, found));
+    let penalty = table.table("penalty", "`penalty`", found).map(|table| read_penalty(table, found));
+    let complete = table.table("complete", "`complete`", found).map(|mut table| {
+        table.stands_for("success_share", "success_share_bps", found);
+        let gate = read_gate(&mut table, found);
+        table.finish(found);
+        gate
+    });
     let first = table.texts("first", found).unwrap_or_default();
     let excluded = table.texts("excluded", found).unwrap_or_default();
     table.require("waves", "write `waves = [{ size = 10, open = true }, { size = \"all\" }]` or the like", found);
@@ -107,7 +107,12 @@ fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) 
         state,
         started_at,
         late,
-        admission: Admission::Rank,
+        admission,
+        success,
+        halt: halt.unwrap_or_default(),
+        missing: missing.unwrap_or_default(),
+        penalty: penalty.unwrap_or_default(),
+        complete: complete.unwrap_or_default(),
         first,
         excluded,
         ..RolloutSpec::new(
@@ -197,12 +202,7 @@ fn read_wave(mut table: Section<'_>, found: &mut Found) -> (Option<Wave>, OpenLi
         }
     }
     table.stands_for("success_share", "gate.success_share_bps", found);
-    let gate = Gate {
-        opens_at: table.moment("opens_at", found),
-        min_finished: table.count("min_finished", found),
-        success_share_bps: read_share(&mut table, "success_share", found),
-        soak_secs: table.count("soak_secs", found),
-    };
+    let gate = read_gate(&mut table, found);
     if threshold.is_some() && size == Some(WaveSize::All) {
         found.add(table.span_of("threshold"), "`all` has no threshold: leave it out");
     }
@@ -210,6 +210,40 @@ fn read_wave(mut table: Section<'_>, found: &mut Found) -> (Option<Wave>, OpenLi
     let line = OpenLine { span: table.span.clone(), open, threshold, opened_at };
     table.finish(found);
     (size.map(|size| Wave { size, gate, opened: None }), line)
+}
+
+fn read_gate(table: &mut Section<'_>, found: &mut Found) -> Gate {
+    Gate {
+        opens_at: table.moment("opens_at", found),
+        min_finished: table.count("min_finished", found),
+        success_share_bps: read_share(table, "success_share", found),
+        soak_secs: table.count("soak_secs", found),
+    }
+}
+
+fn read_halt(mut table: Section<'_>, found: &mut Found) -> Halt {
+    table.stands_for("failure_share", "failure_share_bps", found);
+    let failures = table.count("failures", found);
+    let failure_share_bps = read_share(&mut table, "failure_share", found);
+    let min_finished = table.count("min_finished", found);
+    table.finish(found);
+    Halt { failures, failure_share_bps, min_finished }
+}
+
+fn read_missing(mut table: Section<'_>, found: &mut Found) -> Missing {
+    let default = Missing::default();
+    let offers = table.count("offers", found).unwrap_or(default.offers);
+    let secs = table.count("secs", found).unwrap_or(default.secs);
+    table.finish(found);
+    Missing { offers, secs }
+}
+
+fn read_penalty(mut table: Section<'_>, found: &mut Found) -> Penalty {
+    let default = Penalty::default();
+    let secs = table.count("secs", found).unwrap_or(default.secs);
+    let secs_max = table.count("secs_max", found).unwrap_or(default.secs_max);
+    table.finish(found);
+    Penalty { secs, secs_max }
 }
 
 fn read_size(table: &mut Section<'_>, found: &mut Found) -> Option<WaveSize> {

@@ -11,8 +11,8 @@
 //! once, each with file, line and column; a mistake is reported where it was made, and not again for all that follows from it. What is legal but surely
 //! not meant comes apart from that, in [`Loaded::lints`].
 //!
-//! What a file leaves out: a cap on concurrent downloads and first-come admission, which need a ledger (R5); and what happens while a fleet runs, such
-//! as a gate that opened a wave, which a host keeps itself.
+//! What a file leaves out: what happens while a fleet runs, such as a gate that opened a wave, or a rollout that halted itself. [`load_over`] keeps it; over a
+//! restart a host keeps it itself.
 //!
 //! # Example
 //!
@@ -115,6 +115,7 @@
 //! | `firmware` | text | none | its baseline (question 6) |
 //! | `policy` | `"any-difference"`, `"forward-only"` | `"any-difference"` | whether an older firmware is served (W3) |
 //! | `cap` | text | none | the highest version its devices are given (question 6) |
+//! | `downloads_max` | number | none | how many of its devices may download at once; needs a ledger (question 11) |
 //! | `window` | texts | always | when they are served, in UTC: `"Mon-Fri 22:00-04:00"` (R12) |
 //! | `config` | path | none | a JSON file beside the fleet file |
 //! | `resources` | tables | nothing | each a `name`, and a `file` or what stands for one, as in an artifact |
@@ -133,6 +134,12 @@
 //! | `salt` | text | the id | another salt (R2) |
 //! | `started_at` | time | needed but for a draft | when it started (R4); frozen once a wave is open |
 //! | `late` | `"open"`, `"tail"` | `"open"` | late joiners (R4) |
+//! | `admission` | `"rank"`, `"first-come"` | `"rank"` | who gets into an open wave: by rank, or who claims first, which needs a ledger (R5) |
+//! | `success` | `"downloaded"`, `"installed"`, `"confirmed"` | `"installed"` | which outcome is success (R9) |
+//! | `halt` | table of `failures`, `failure_share`, `min_finished` | never | when it halts itself: at so many failures, or beyond that share of at least so many finished (R8) |
+//! | `missing` | table of `offers`, `secs` | 3, 3600 | when a device is missing: offered so often, since so long, and still elsewhere (R9) |
+//! | `penalty` | table of `secs`, `secs_max` | 3600, 86400 | how long a device waits that failed, twice as long each time (question 11) |
+//! | `complete` | table of the four keys of a gate, below | by hand | when it completes itself, once its last wave is open |
 //! | `first`, `excluded` | texts | none | serials that are always first, and that never take part (R6) |
 //! | `waves` | tables | at least one | its waves, in order |
 //!
@@ -143,9 +150,9 @@
 //! | `threshold` | number or text | none | the threshold that was frozen, to keep it over a restart: [`CountedWave`] says the line |
 //! | `opened_at` | time | this load | when it was opened |
 //! | `opens_at` | time | none | its gate (R8): not before this time |
-//! | `min_finished` | number | none | after so many devices finished |
+//! | `min_finished` | number | none | once so many devices of the wave before have finished |
 //! | `success_share` | share | none | and that share of them well |
-//! | `soak_secs` | number | none | for so long |
+//! | `soak_secs` | number | none | and have been so for so long |
 //!
 //! Devices are rows of CSV. The first line names the columns, in any order:
 //!
@@ -161,7 +168,8 @@
 //!
 //! # A rollout, edit by edit
 //!
-//! Write it as a draft; set `state` and `started_at` to start it; set `open = true` wave by wave. To complete it, give the group the target as its
+//! Write it as a draft; set `state` and `started_at` to start it; set `open = true` wave by wave, or let a
+//! [`Conductor`](crate::rollout::Conductor) open them by their gates. To complete it, give the group the target as its
 //! `firmware` and take the rollout out; to abort it, take it out and say `aborted = { target = ..., fate = ... }`. [`load_over`] refuses what would
 //! pull the rollout from under devices that act on it: another target under the same id (R7), or a rollout that is gone without either.
 //!

@@ -5,7 +5,7 @@
 
 use super::found::Found;
 use super::table::Placed;
-use crate::{Census, Group, Opened, ProductEntry, Rollout, RolloutSpec, RolloutState, Timestamp, WaveSize};
+use crate::{Admission, Census, Group, Opened, ProductEntry, Rollout, RolloutSpec, RolloutState, Timestamp, WaveSize};
 use std::fmt;
 use std::ops::Range;
 
@@ -123,7 +123,15 @@ pub(super) fn settle(
             found.add(lines.started_at.clone(), message);
         }
         spec.started_at = previous.started_at;
+    }
+    if let Some(previous) = previous {
         spec.progress = previous.progress;
+        spec.resumes = previous.resumes;
+        // A pause that the file does not end was put into its state before.
+        if matches!(previous.state, RolloutState::Paused { .. }) && spec.state == RolloutState::Running {
+            spec.resumes = spec.resumes.saturating_add(1);
+            spec.progress.iter_mut().for_each(|progress| progress.good_since = None);
+        }
     }
     let active = matches!(spec.state, RolloutState::Running | RolloutState::Paused { .. });
     let mut pending = Vec::new();
@@ -150,7 +158,9 @@ pub(super) fn settle(
         }
         before_is_open = frozen.is_some() || line.is_open();
         let at = line.opened_at.as_ref().map_or(now, |at| at.value);
-        let stated = (line.threshold.is_some() || wave.size == WaveSize::All).then(|| Opened {
+        // Who comes first is in, and of `all` everybody is: nobody is counted.
+        let uncounted = wave.size == WaveSize::All || spec.admission == Admission::FirstCome;
+        let stated = (line.threshold.is_some() || uncounted).then(|| Opened {
             at,
             threshold: line.threshold.as_ref().map(|threshold| threshold.value),
             counted: None,

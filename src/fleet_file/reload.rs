@@ -67,6 +67,21 @@ pub(super) fn check_reload(old: &Group, new: &Group, entry: &ProductEntry) -> Re
         let same = new.rollout().filter(|same| same.id() == rollout.id());
         if let Some(same) = same {
             let mut frozen = Problems::default();
+            let over = matches!(rollout.state(), RolloutState::Completed | RolloutState::Aborted);
+            if over && same.state() != rollout.state() {
+                // It may have completed itself, and the file does not know yet.
+                let (is, then) = match rollout.state() {
+                    RolloutState::Completed => {
+                        ("completed", "give the group its target as `firmware`, and take the rollout out")
+                    }
+                    _ => ("aborted", "say `aborted = { target = ..., fate = ... }`, and take the rollout out"),
+                };
+                problems.add(
+                    "rollout.state",
+                    format!("`{}` is {is}, and what is over stays over (R7): {then}", rollout.id()),
+                );
+                return problems.finish(Some(()));
+            }
             check_frozen(rollout, Some(same), &mut frozen);
             frozen.list().iter().for_each(|Problem { message, .. }| problems.add("rollout", message));
         }

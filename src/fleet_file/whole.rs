@@ -63,10 +63,14 @@ impl<'f> Whole<'f> {
         }
         if let Some(previous) = previous {
             keep_new_devices(&mut entry, previous);
+            entry.keep_seen(previous);
             self.check_reload(&lines, previous, &entry);
         }
         for (group, waves) in pending {
             self.counted.extend(open_waves(&mut entry, &group, waves, &mut self.found));
+        }
+        if let Some(previous) = previous {
+            entry.number_rollouts(previous);
         }
         if let Err(inner) = self.fleet.add(entry) {
             self.found.take_over(&lines.place, inner.list());

@@ -29,15 +29,36 @@ impl Snapshot {
     /// # Errors
     /// There is no such wave, or the first-list is longer than the first wave (R6).
     pub fn census(&self, product: &str, group: &str, wave: usize) -> Result<Census, CensusFault> {
+        self.count(product, group, wave, None)?.finish()
+    }
+
+    /// The place, from 1, that a device has among those whom the census of a wave counts now (V6); `None` where it is not counted. About the time of a census.
+    ///
+    /// # Errors
+    /// There is no such wave.
+    pub fn place(&self, product: &str, group: &str, wave: usize, serial: &str) -> Result<Option<u64>, CensusFault> {
+        Ok(self.count(product, group, wave, Some(serial))?.place())
+    }
+
+    fn count(
+        &self,
+        product: &str,
+        group: &str,
+        wave: usize,
+        asked: Option<&str>,
+    ) -> Result<CensusTaker<'_>, CensusFault> {
         let no_wave = || CensusFault::NoWave { group: group.to_owned(), wave };
         let resolved = self.resolved(product).ok_or_else(no_wave)?;
         let few = resolved.few();
         let found = few.groups.get(group).ok_or_else(no_wave)?;
         let mut taker = CensusTaker::new(&few.product, found, &few.catalogue, wave)?;
+        if let Some(serial) = asked {
+            taker = taker.asking_for(serial);
+        }
         let profiles = resolved.table().profiles();
         let number = GroupId::new(group).ok().and_then(|group| profiles.groups.find(&group));
         // A group that no device was ever in has no number.
-        let Some(number) = number else { return taker.finish() };
+        let Some(number) = number else { return Ok(taker) };
         let kinds = (0..profiles.len()).map(|at| match profiles.get(at) {
             Some(profile) if profile.group == number => taker
                 .kind(profile.version.as_deref(), profile.hardware.as_deref())
@@ -70,7 +91,7 @@ impl Snapshot {
                 }
             }
         });
-        taker.finish()
+        Ok(taker)
     }
 }
 

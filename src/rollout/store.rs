@@ -1,6 +1,6 @@
 //! What moving rollouts on needs of a host's store, besides what a decision needs.
 
-use crate::fleet::{Census, CensusFault, Change, Group, Problems, ProductId, Revision};
+use crate::fleet::{Census, CensusFault, Change, Fleet, Group, Problems, ProductId, Revision};
 use crate::index::Index;
 use crate::store::MemoryStore;
 use std::convert::Infallible;
@@ -29,6 +29,16 @@ pub trait RolloutStore {
         group: &Group,
         wave: usize,
     ) -> Result<Result<Census, CensusFault>, Self::Error>;
+
+    /// The place, from 1, that a device has among those whom the census of a wave would count now: what a trace tells of who waits (V6). `None`: it is not
+    /// counted, or the store cannot count. It costs a census, so it is for people who ask, not for check-ins.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn place(&self, product: &ProductId, group: &Group, wave: usize, serial: &str) -> Result<Option<u64>, Self::Error> {
+        let _ = (product, group, wave, serial);
+        Ok(None)
+    }
 
     /// Applies a batch whole or not at all, as [`Fleet::apply`](crate::FleetOf::apply) does. [`Change::ExpectRollout`] stands in it: of several replicas that saw the
     /// same state one is let through.
@@ -68,6 +78,11 @@ impl RolloutStore for MemoryStore {
         Ok(self.read(|fleet| fleet.product(product.as_str()).ok_or_else(no_wave)?.census(group.id().as_str(), wave)))
     }
 
+    fn place(&self, product: &ProductId, group: &Group, wave: usize, serial: &str) -> Result<Option<u64>, Infallible> {
+        let place = |fleet: &Fleet| fleet.product(product.as_str())?.place(group.id().as_str(), wave, serial).ok()?;
+        Ok(self.read(place))
+    }
+
     fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Infallible> {
         Ok(MemoryStore::apply(self, changes))
     }
@@ -87,6 +102,10 @@ impl RolloutStore for Index {
         wave: usize,
     ) -> Result<Result<Census, CensusFault>, Infallible> {
         Ok(self.snapshot().census(product.as_str(), group.id().as_str(), wave))
+    }
+
+    fn place(&self, product: &ProductId, group: &Group, wave: usize, serial: &str) -> Result<Option<u64>, Infallible> {
+        Ok(self.snapshot().place(product.as_str(), group.id().as_str(), wave, serial).ok().flatten())
     }
 
     fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Infallible> {

@@ -2,10 +2,9 @@
 
 use super::super::devices::Devices;
 use super::super::frozen::{check_frozen, end_leave};
+use super::super::rollout::number;
 use super::super::whole::{Few, ProductEntryOf};
-use super::super::{
-    Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Rollout, Version,
-};
+use super::super::{Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Version};
 use super::{Note, Notes, one, unknown, within};
 use crate::time::Timestamp;
 use std::borrow::Cow;
@@ -185,15 +184,5 @@ impl<D: Devices> Edit<'_, D> {
             return Ok(());
         }
         self.put_device(Device::registered(product, &canonical, at))
-    }
-}
-
-/// Gives the group's rollout the next edition, if anything about it changed.
-fn number(old: Option<&Rollout>, new: Option<&mut Rollout>) {
-    if let Some((old, new)) = old.zip(new) {
-        new.edition = old.edition;
-        if old != new {
-            new.edition = old.edition.saturating_add(1);
-        }
     }
 }
