@@ -11,10 +11,10 @@ use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use otagate::rollout::{Conductor, Ledger, MemoryLedger, MoveOutcome, Noted, Report, RolloutStore};
+use otagate::rollout::{Conductor, Ledger, MemoryLedger, MoveOutcome, Noted, RolloutStore};
 use otagate::wire::otadrive::{self, LeaseTimes};
 use otagate::wire::{self, Body, FilePart};
-use otagate::{Index, Leases, NoTrace, ProductId, Revision, Run, Timestamp, fleet_file};
+use otagate::{Index, Leases, NoTrace, Revision, Run, Timestamp, fleet_file};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -64,7 +64,7 @@ struct Gateway {
     leases: Leases,
     times: LeaseTimes,
     log: SyncSender<String>,
-    chores: SyncSender<otadrive::After>,
+    chores: SyncSender<Chore>,
     /// Held by whoever changes the fleet: a reload, or the worker.
     writing: Mutex<()>,
     /// Header names as they must be spelled on the wire; see `learn_spelling`.
@@ -121,7 +121,7 @@ fn seconds(argument: &str, text: &str) -> Result<u32, Failure> {
 }
 
 /// Does what comes after answers, and moves rollouts on: once a second, and as soon as something became of an offer.
-fn work(gateway: &Gateway, to_do: &Receiver<otadrive::After>) {
+fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
     let conductor = Conductor::new(&gateway.store, &gateway.ledger);
     let (mut next, mut runs, mut undone) = (Instant::now(), HashSet::new(), HashSet::new());
     loop {
@@ -160,25 +160,23 @@ fn work(gateway: &Gateway, to_do: &Receiver<otadrive::After>) {
 }
 
 impl Gateway {
-    /// Carries out what comes after an answer; gives the run of which something became.
-    fn after(&self, chore: otadrive::After) -> Option<Run> {
-        match chore {
-            otadrive::After::Register(product, serial) => {
+    /// Carries out what is left to do; gives the run of which something became.
+    fn after(&self, chore: Chore) -> Option<Run> {
+        let (noted, report) = match chore {
+            Chore::After(otadrive::After::Register(product, serial)) => {
                 self.store.register(&product, &serial, now());
-                None
+                return None;
             }
-            otadrive::After::See(change) => {
+            Chore::After(otadrive::After::See(change)) => {
                 // A device that is gone meanwhile was not seen.
                 let _ = self.store.apply(&[change]);
-                None
+                return None;
             }
-            otadrive::After::Note(report) => self.note(report),
-        }
-    }
-
-    fn note(&self, report: Report) -> Option<Run> {
-        let Ok(noted) = self.ledger.note(&report, now());
-        (noted == Noted::Moved).then_some(report.run)
+            Chore::After(otadrive::After::Note(report)) => (self.ledger.note(&report, now()).map(Some), Some(report)),
+            Chore::Ends(ends) => (ends.carry_out(&self.leases, &self.ledger, now()), ends.downloaded),
+        };
+        let Ok(noted) = noted;
+        report.filter(|_| noted == Some(Noted::Moved)).map(|report| report.run)
     }
 
     /// The account of a run that is neither under way nor its group's last one is of no use to anybody.
@@ -333,12 +331,10 @@ fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, se
                 _ => None,
             };
             let told = log_line(request, &reply);
-            let ends_lease = reply.device.filter(|_| reply.ends_lease);
-            let mut after = After { path, ends_lease, downloaded: reply.downloaded, then: reply.after };
+            let mut after = After { path, ends: reply.ends, then: reply.after.into_iter().map(Chore::After).collect() };
             // A text goes out whole; a file is done when its last byte is.
-            if let Some(report) = after.downloaded.take_if(|_| matches!(reply.response.body, Body::Text(_))) {
-                after.then.push(otadrive::After::Note(report));
-            }
+            let whole = |_: &mut otadrive::Ends| matches!(reply.response.body, Body::Text(_));
+            after.then.extend(after.ends.take_if(whole).map(Chore::Ends));
             (reply.response, told, after)
         }
         Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
@@ -350,11 +346,15 @@ fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, se
 struct After {
     /// Where the file of the body is.
     path: Option<PathBuf>,
-    /// Once its body is sent, the lease of this device ends.
-    ends_lease: Option<(ProductId, Box<str>)>,
-    /// And this is noted.
-    downloaded: Option<Report>,
-    then: Vec<otadrive::After>,
+    /// What is left to do once its body is sent.
+    ends: Option<otadrive::Ends>,
+    then: Vec<Chore>,
+}
+
+/// What is left to do for the worker.
+enum Chore {
+    After(otadrive::After),
+    Ends(otadrive::Ends),
 }
 
 /// The access log: JSON, and every text in it escaped, so that no terminal or viewer is misled. The key is not in it.
@@ -420,7 +420,7 @@ async fn stream(
     let mut file = tokio::fs::File::open(after.path.as_ref().ok_or(std::io::ErrorKind::NotFound)?).await?;
     file.seek(std::io::SeekFrom::Start(part.start)).await?;
     let (mut sender, body) = Channel::new(1);
-    let (gateway, ends_lease, downloaded) = (gateway.clone(), after.ends_lease.clone(), after.downloaded.clone());
+    let (gateway, ends) = (gateway.clone(), after.ends.clone());
     tokio::spawn(async move {
         let mut left = part.len;
         while left > 0 {
@@ -437,11 +437,8 @@ async fn stream(
                 Err(error) => return sender.abort(error),
             }
         }
-        if let Some((product, serial)) = ends_lease {
-            gateway.leases.finish(&product, &serial, now().plus_secs(gateway.times.grace_secs.into()));
-        }
-        if let Some(report) = downloaded {
-            let _ = gateway.chores.try_send(otadrive::After::Note(report));
+        if let Some(ends) = ends {
+            let _ = gateway.chores.try_send(Chore::Ends(ends));
         }
     });
     Ok(body)

@@ -352,6 +352,113 @@ fn a_group_that_is_written_moves_no_rollout_on() {
     }
 }
 
+/// Several replicas look at a rollout and want to move it on: one is let through, and the rest see that it was changed.
+#[test]
+fn who_looked_too_long_ago_changes_nothing() {
+    let mut fleet = small();
+    let (product, group, rollout) = ids();
+    let edition = |fleet: &Fleet| fleet.product("p").unwrap().group("default").unwrap().rollout().unwrap().edition();
+    let expect = |edition| Change::ExpectRollout {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        edition,
+    };
+    let at = Timestamp::from_millis(5);
+    let start = Change::StartRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), at };
+    let opened = Opened { at, threshold: Some(9), counted: Some(1), eligible: Some(1) };
+    let open =
+        Change::OpenWave { product: product.clone(), group: group.clone(), rollout: rollout.clone(), wave: 0, opened };
+    let progress = Progress { offered: 3, good_since: Some(at), ..Progress::default() };
+    let note =
+        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: rollout.clone(), progress };
+    let pause = Change::PauseRollout {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        cut: false,
+        why: String::new(),
+    };
+    let resume = Change::ResumeRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone() };
+
+    for (step, change) in [start, note, open, pause, resume].into_iter().enumerate() {
+        let seen = edition(&fleet);
+        assert_eq!(seen, step as u64, "each change is an edition");
+        let late = fleet.clone();
+        fleet.apply(&[expect(seen), change.clone()]).unwrap();
+        assert_eq!(edition(&fleet), seen + 1);
+        let before = fleet.clone();
+        let refused = fleet.apply(&[expect(seen), change]).unwrap_err().to_string();
+        assert!(
+            refused.starts_with(&format!("changes[0].rollout: `r7` is at edition {}, not {seen}", seen + 1)),
+            "{refused}"
+        );
+        assert_eq!(fleet, before);
+        drop(late);
+    }
+    // Alone it changes nothing; and what has nothing to do with the rollout is no edition of it.
+    let revision = fleet.revision();
+    assert_eq!(fleet.apply(&[expect(5)]), Ok(revision));
+    fleet
+        .apply(&[Change::CapDownloads { product: product.clone(), group: group.clone(), downloads_max: Some(1) }])
+        .unwrap();
+    assert_eq!(edition(&fleet), 5);
+    // Another rollout in its place goes on counting, so that nobody mistakes it for the one that was there.
+    let fate = Fate::Leave;
+    fleet
+        .apply(&[Change::AbortRollout {
+            product: product.clone(),
+            group: group.clone(),
+            rollout: rollout.clone(),
+            fate,
+        }])
+        .unwrap();
+    let target = TargetSpec::Firmware("2.0.0".into());
+    let other = RolloutSpec::new("r8", target, vec![Wave::new(WaveSize::All)]);
+    fleet.apply(&[Change::PutRollout { product, group, rollout: other }]).unwrap();
+    assert_eq!(edition(&fleet), 7);
+}
+
+/// What was counted is no operator's to write; and what soaks, soaks anew after a pause, an edit, and for the next wave.
+#[test]
+fn what_was_counted_is_kept_and_what_soaks_begins_anew() {
+    let (product, group, rollout) = ids();
+    let at = Timestamp::from_millis(5);
+    let progress = Progress { wave: 0, offered: 3, finished: 2, succeeded: 2, good_since: Some(at) };
+    let start = Change::StartRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), at };
+    let note =
+        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: rollout.clone(), progress };
+    let mut fleet = small();
+    fleet.apply(&[start, note]).unwrap();
+    let spec = |fleet: &Fleet| fleet.product("p").unwrap().group("default").unwrap().spec().rollout.unwrap();
+    let put = |fleet: &mut Fleet, rollout| {
+        fleet.apply(&[Change::PutRollout { product: product.clone(), group: group.clone(), rollout }]).unwrap()
+    };
+
+    let forged = RolloutSpec { progress: None, resumes: 9, edition: 99, ..spec(&fleet) };
+    put(&mut fleet, forged);
+    assert_eq!((spec(&fleet).progress, spec(&fleet).resumes, spec(&fleet).edition), (Some(progress), 0, 2));
+    let mut edited = spec(&fleet);
+    edited.waves.push(Wave::new(WaveSize::All));
+    put(&mut fleet, edited);
+    assert_eq!((spec(&fleet).progress, spec(&fleet).edition), (Some(Progress { good_since: None, ..progress }), 3));
+
+    let note =
+        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: rollout.clone(), progress };
+    let (cut, why) = (false, String::new());
+    let pause =
+        Change::PauseRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), cut, why };
+    fleet.apply(&[note, pause]).unwrap();
+    assert_eq!(spec(&fleet).progress, Some(progress), "a pause keeps what was counted");
+    fleet
+        .apply(&[Change::ResumeRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone() }])
+        .unwrap();
+    assert_eq!((spec(&fleet).progress, spec(&fleet).resumes), (Some(Progress { good_since: None, ..progress }), 1));
+    let opened = Opened { at, threshold: Some(9), counted: None, eligible: None };
+    fleet.apply(&[Change::OpenWave { product, group, rollout, wave: 0, opened }]).unwrap();
+    assert_eq!(spec(&fleet).progress, None, "what was counted for this gate is over");
+}
+
 /// A device that names its own group among the earlier ones would name it twice once it was moved, and every later change of it would be refused.
 #[test]
 fn a_device_was_not_in_its_own_group_before() {

@@ -483,4 +483,9 @@ fn as_many_download_at_once_as_the_cap_allows() {
     let waits = running.gateway().ask("GET", &update(devices[2], "1.3.0"), "").unwrap();
     assert_eq!(waits.status, 304);
     assert_eq!(waits.header("Retry-After"), Some("3600"), "when the product's devices ask again");
+    let whole = running.gateway().ask("GET", &update(devices[0], "1.3.0"), "").unwrap();
+    assert_eq!((whole.status, whole.body.len()), (200, 100_000));
+    // The gateway takes down that it was sent.
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(running.version_for(devices[2], "1.3.0").as_deref(), Some("1.4.0"), "a place is free");
 }

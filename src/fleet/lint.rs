@@ -2,7 +2,7 @@
 
 use super::group::Group;
 use super::problem::{Problem, Problems};
-use super::rollout::{RolloutState, SHARE_BPS_MAX, WaveSize};
+use super::rollout::{Gate, RolloutState, SHARE_BPS_MAX, Success, Target, WaveSize};
 use super::whole::{Fleet, ProductEntry};
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +77,13 @@ fn lint_group(entry: &ProductEntry, group: &Group, members: &Members<'_>, place:
     lint_version(entry, rollout.target_version(), place, "has a rollout to", found);
     lint_hardware(entry, rollout.target_version(), members.hardware.get(group.id.as_str()), place, found);
     let count = members.counts.get(group.id.as_str()).copied().unwrap_or(0);
-    let mut admitted = None;
+    if matches!(rollout.target, Target::Resources(_)) && rollout.success == Success::Installed {
+        let message =
+            "counts `installed` as success, which no check-in reports of resources: set `downloaded` or `confirmed`";
+        found.add(format!("{place}, rollout `{}`", rollout.id), message);
+    }
+    // How many the last wave admits beyond the one before: a gate judges those.
+    let (mut admitted, mut own) = (0, None);
     for (index, wave) in rollout.waves.iter().enumerate() {
         let name = format!("{place}, rollout `{}`, wave {}", rollout.id, index + 1);
         if let WaveSize::First(n) = wave.size
@@ -85,21 +91,31 @@ fn lint_group(entry: &ProductEntry, group: &Group, members: &Members<'_>, place:
         {
             found.add(&name, format!("admits the first {n}, but the group has {count} devices"));
         }
-        // Before the first wave nobody can finish; later, no more than were admitted.
-        let can_finish = if index == 0 { Some(0) } else { admitted };
-        if let Some((min, can)) = wave.gate.min_finished.zip(can_finish)
-            && u64::from(min) > can
-        {
-            found.add(
-                &name,
-                format!("opens when {min} devices have finished, but the waves before it admit {can}: it never opens"),
-            );
-        }
-        admitted = match wave.size {
-            WaveSize::First(n) => Some(u64::from(n).min(count)),
-            WaveSize::ShareBps(bps) => Some((count * u64::from(bps)).div_ceil(u64::from(SHARE_BPS_MAX))),
-            WaveSize::All => Some(count),
+        lint_gate(&wave.gate, own, &name, "opens", found);
+        let admits = match wave.size {
+            WaveSize::First(n) => u64::from(n).min(count),
+            WaveSize::ShareBps(bps) => (count * u64::from(bps)).div_ceil(u64::from(SHARE_BPS_MAX)),
+            WaveSize::All => count,
         };
+        // A wave that adds nobody leaves the one before it to be judged.
+        let more = admits.saturating_sub(admitted);
+        own = if index == 0 || more > 0 { Some(more) } else { own };
+        admitted = admitted.max(admits);
+    }
+    lint_gate(&rollout.complete, own, &format!("{place}, rollout `{}`", rollout.id), "completes", found);
+}
+
+/// A gate judges the devices of the last wave alone; before the first wave there is nobody.
+fn lint_gate(gate: &Gate, own: Option<u64>, name: &str, does: &str, found: &mut Problems) {
+    match (gate.finished_needed(), own) {
+        (Some(_), None) => {
+            found.add(name, "asks for devices that have finished, and no wave is before it: it never opens")
+        }
+        (Some(min), Some(own)) if u64::from(min) > own => found.add(
+            name,
+            format!("{does} when {min} devices of the wave before have finished, but that adds {own}: it never {does}"),
+        ),
+        _ => {}
     }
 }
 

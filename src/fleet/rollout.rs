@@ -633,18 +633,18 @@ impl Rollout {
     /// decides, the last open one. `None`: no open wave admits it. One hash where admission is by rank.
     pub fn wave_of(&self, product: &str, serial: &str, entered_at: Timestamp) -> Option<usize> {
         let (last, ..) = self.last_open()?;
-        if self.keeps_for_last_wave(serial, entered_at) {
-            return (last + 1 == self.waves.len()).then_some(last);
-        }
+        let kept = self.keeps_for_last_wave(serial, entered_at);
+        let from = if kept { self.waves.len() - 1 } else { 0 };
         if self.admission == Admission::FirstCome {
-            return Some(last);
+            return (last >= from).then_some(last);
         }
         let rank = self.rank_of(product, serial);
         let admits = |wave: &Wave| match wave.opened {
             Some(opened) => wave.size == WaveSize::All || opened.threshold.is_some_and(|threshold| rank <= threshold),
             None => false,
         };
-        self.waves.iter().position(admits)
+        let first = self.waves.iter().skip(from).position(admits);
+        first.map(|wave| from + wave)
     }
 
     /// The salt of its ranks (R2).

@@ -295,6 +295,11 @@ impl ProductEntry {
             let old = before.group(group.id.as_str()).and_then(|old| old.rollout.as_ref());
             if old.is_some() && group.rollout.is_some() {
                 super::rollout::number(old, Arc::make_mut(group).rollout.as_mut());
+                let edited = |rollout: &&mut super::Rollout| old.is_some_and(|old| old.edition != rollout.edition);
+                // After an edit, what has to soak soaks anew: the gate may be another.
+                let progress =
+                    Arc::make_mut(group).rollout.as_mut().filter(edited).and_then(|new| new.progress.as_mut());
+                progress.into_iter().for_each(|progress| progress.good_since = None);
             }
         }
     }

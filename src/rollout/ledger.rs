@@ -49,6 +49,16 @@ pub trait Ledger {
     /// The ledger cannot be written.
     fn note(&self, report: &Report, at: Timestamp) -> Result<Noted, Self::Error>;
 
+    /// Ends a device's place among its group's downloads at `at`, if it lives longer: all was sent of something that is on no run's account. What is, is
+    /// [noted](Self::note) instead.
+    ///
+    /// # Errors
+    /// The ledger cannot be written.
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), Self::Error> {
+        let _ = (of, at);
+        Ok(())
+    }
+
     /// The account of a run; what is recent is what came about with at least so many resumes, offers apart. A run that nobody was offered has an empty one.
     ///
     /// # Errors
@@ -231,6 +241,10 @@ impl Ledger for NoLedger {
         Ok(Noted::Foreign)
     }
 
+    fn release(&self, _: &Of<'_>, _: Timestamp) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     fn statistics(&self, _: &Run, _: u32) -> Result<Statistics, Self::Error> {
         Ok(Statistics::default())
     }
@@ -254,6 +268,10 @@ impl<L: Ledger + ?Sized> Ledger for &L {
 
     fn note(&self, report: &Report, at: Timestamp) -> Result<Noted, Self::Error> {
         (**self).note(report, at)
+    }
+
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), Self::Error> {
+        (**self).release(of, at)
     }
 
     fn statistics(&self, run: &Run, resumes: u32) -> Result<Statistics, Self::Error> {

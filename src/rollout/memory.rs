@@ -76,7 +76,8 @@ struct Entry {
 struct FailedAt {
     hop: Arc<str>,
     times: u32,
-    until: Timestamp,
+    /// None, where a failure is no reason to wait.
+    until: Option<Timestamp>,
 }
 
 /// The places among a group's downloads, by who has them and by when they end.
@@ -212,7 +213,8 @@ impl RunBook {
             Outcome::Failed | Outcome::Missing if !failed_before => {
                 let again = entry.failed.as_ref().filter(|failed| failed.hop == entry.hop);
                 let times = again.map_or(1, |failed| failed.times.saturating_add(1));
-                let until = at.plus_secs(report.penalty.after(times).into());
+                let secs = Some(report.penalty.after(times)).filter(|secs| *secs > 0);
+                let until = secs.map(|secs| at.plus_secs(secs.into()));
                 entry.failed = Some(Box::new(FailedAt { hop: entry.hop.clone(), times, until }));
             }
             _ => {}
@@ -240,7 +242,9 @@ impl Ledger for MemoryLedger {
             claim_expires_at: entry.map(|entry| entry.claim_expires_at),
             download_expires_at: places.and_then(|places| places.ends.get(of.serial).copied()),
             attempts: entry.map_or(0, |entry| entry.number),
-            penalty: entry.and_then(|entry| entry.failed.as_ref()).map(|failed| ((*failed.hop).into(), failed.until)),
+            penalty: entry
+                .and_then(|entry| entry.failed.as_ref())
+                .and_then(|failed| Some(((*failed.hop).into(), failed.until?))),
             place: None,
             downloads_now: places.map_or(0, |places| places.live(now)),
             slots_taken: run.map_or(0, |run| u32::try_from(run.devices.len()).unwrap_or(u32::MAX)),
@@ -290,6 +294,15 @@ impl Ledger for MemoryLedger {
             places.shorten(&report.serial, end);
         }
         Ok(noted)
+    }
+
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), Infallible> {
+        let books = &mut *self.books.lock();
+        let places = books.places.get_mut(of.product).and_then(|groups| groups.get_mut(of.group));
+        if let Some(places) = places {
+            places.shorten(of.serial, at);
+        }
+        Ok(())
     }
 
     fn statistics(&self, run: &Run, resumes: u32) -> Result<Statistics, Infallible> {
@@ -345,9 +358,9 @@ pub struct LedgerRow {
     pub resumes: u32,
     /// When its claim ends, or ended.
     pub claim_expires_at: Timestamp,
-    /// The hop that it failed at last, how often in a row, and until when it waits.
+    /// The hop that it failed at last, how often in a row, and until when it waits, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<(Box<str>, u32, Timestamp)>,
+    pub failed: Option<(Box<str>, u32, Option<Timestamp>)>,
 }
 
 /// One place among a group's downloads, as a row.

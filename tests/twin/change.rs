@@ -37,7 +37,7 @@ pub fn change(draw: &mut Draw, fleet: &Fleet) -> Change {
     let wave = next.unwrap_or(draw.below(3) as usize);
     let at = Timestamp::from_millis(draw::NOW + draw.below(1_000) as i64);
     let opened = Opened { at, threshold: Some(draw.next()), counted: None, eligible: None };
-    match draw.below(31) {
+    match draw.below(32) {
         0 => Change::PutProduct { product: entry.product },
         1 if draw.once_in(4) => Change::RemoveProduct { product },
         2 | 1 => firmware.map_or(Change::RemoveFirmware { product: product.clone(), firmware: version }, |firmware| {
@@ -88,6 +88,10 @@ pub fn change(draw: &mut Draw, fleet: &Fleet) -> Change {
         26 => Change::SetProgress { product, group, rollout, progress: Progress::default() },
         27 => Change::PauseRollout { product, group, rollout, cut: draw.once_in(2), why: "2 failed".into() },
         28 => Change::ResumeRollout { product, group, rollout },
+        30 => {
+            let edition = own.map_or(0, |rollout| rollout.edition) + draw.below(2);
+            Change::ExpectRollout { product, group, rollout, edition }
+        }
         29 => Change::CompleteRollout { product, group, rollout },
         _ => Change::AbortRollout { product, group, rollout, fate: draw.of(&[Fate::Leave, Fate::Downgrade]) },
     }

@@ -4,7 +4,9 @@ use super::super::devices::Devices;
 use super::super::frozen::{check_frozen, end_leave};
 use super::super::rollout::number;
 use super::super::whole::{Few, ProductEntryOf};
-use super::super::{Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, Version};
+use super::super::{
+    Device, DeviceSpec, FirmwareSpec, GROUPS_MAX, GroupId, GroupSpec, Problems, Product, RolloutSpec, Version,
+};
 use super::{Note, Notes, one, unknown, within};
 use crate::time::Timestamp;
 use std::borrow::Cow;
@@ -89,9 +91,14 @@ impl<D: Devices> Edit<'_, D> {
         let mut spec = Cow::Borrowed(spec);
         if let Some((old, new)) = old.zip(spec.rollout.as_ref())
             && old.id.as_str() == new.id
-            && old.resumes != new.resumes
         {
-            spec.to_mut().rollout.iter_mut().for_each(|rollout| rollout.resumes = old.resumes);
+            // What was counted is no operator's to write. After an edit, what has to soak soaks anew: the gate may be another.
+            let mut kept =
+                RolloutSpec { resumes: old.resumes, edition: old.edition, progress: old.progress, ..new.clone() };
+            if kept != old.spec() {
+                kept.progress.iter_mut().for_each(|progress| progress.good_since = None);
+            }
+            spec.to_mut().rollout = Some(kept);
         }
         self.put_group(&spec)
     }

@@ -5,11 +5,11 @@ use super::{Call, Request};
 use crate::decide::identify;
 use crate::decide::trace::Trace;
 use crate::fleet::{
-    CanonicalSerial, Change, Device, DeviceState, Product, ProductId, Revision, VERSION_BYTES_MAX, check_text,
+    CanonicalSerial, Change, Device, DeviceState, GroupId, Product, ProductId, Revision, VERSION_BYTES_MAX, check_text,
 };
 use crate::lease::Lease;
 use crate::leases::Leases;
-use crate::rollout::{Attended, Ledger, Outcome, Report, attend};
+use crate::rollout::{Attended, Ledger, Noted, Of, Outcome, Report, attend};
 use crate::store::{Fault, Found, Store, fetch};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Offer, Reason, Verdict};
@@ -45,12 +45,39 @@ pub struct Reply {
     pub leased: bool,
     /// Before the answer: the offer to keep for the device, so that it stays the same through a ranged download.
     pub lease: Option<Lease>,
-    /// After the body: it ends the file, so the device's lease can be shortened ([`Leases::finish`]).
-    pub ends_lease: bool,
-    /// After the body: to be noted in the ledger, since it was the last of what was offered.
-    pub downloaded: Option<Report>,
+    /// After the body, since it was the last of what was offered.
+    pub ends: Option<Ends>,
     /// After the answer, whatever becomes of it: it must not change the answer, nor its time.
     pub after: Vec<After>,
+}
+
+/// What is carried out once the last byte of an offer was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ends {
+    /// The product.
+    pub product: ProductId,
+    /// The device's group.
+    pub group: GroupId,
+    /// The canonical serial.
+    pub serial: Box<str>,
+    /// What is to be noted in the ledger, where it was offered on a rollout's account.
+    pub downloaded: Option<Report>,
+    /// How long the lease and the place among the downloads live on, in seconds: for a device whose connection broke just then.
+    pub grace_secs: u32,
+}
+
+impl Ends {
+    /// Shortens the lease, notes the download, and gives back the device's place among the downloads; gives what became of the note.
+    ///
+    /// # Errors
+    /// The ledger cannot be written: the place is given back when it lapses.
+    pub fn carry_out<L: Ledger>(&self, leases: &Leases, ledger: &L, now: Timestamp) -> Result<Option<Noted>, L::Error> {
+        let Self { product, group, serial, downloaded, grace_secs } = self;
+        let at = now.plus_secs((*grace_secs).into());
+        leases.finish(product, serial, at);
+        ledger.release(&Of { product, group, serial, run: None }, at)?;
+        downloaded.as_ref().map(|report| ledger.note(report, now)).transpose()
+    }
 }
 
 /// What is carried out after the answer (V7).
@@ -88,18 +115,23 @@ impl Request {
             let lease = Lease::of(decision, device.group(), &self.version, expires_at)?;
             Some(Lease { attempt: attended.attempt.clone(), ..lease })
         });
-        let ends_lease = offer.is_some_and(|offer| sends_last_byte(&response, offer.artifact.size_bytes()));
-        let ends = match &decision.verdict {
-            Verdict::Serve(Offer::Firmware(_)) => ends_lease,
+        let last = match &decision.verdict {
+            Verdict::Serve(Offer::Firmware(offer)) => sends_last_byte(&response, offer.artifact.size_bytes()),
             Verdict::Serve(Offer::Resource(resource)) => sends_last_byte(&response, resource.size_bytes()),
             Verdict::Serve(Offer::Config(_)) => true,
             _ => false,
         };
-        let downloaded = self.downloaded(attended, times).filter(|_| ends);
+        let ends = found.identity().filter(|_| last).map(|(product, device)| Ends {
+            product: product.id().clone(),
+            group: device.group().clone(),
+            serial: device.serial().into(),
+            downloaded: self.downloaded(attended, times),
+            grace_secs: times.grace_secs,
+        });
         let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
         after.extend(self.see(found.identity()).map(After::See));
         let leased = offer.is_some_and(|offer| offer.leased);
-        Reply { leased, lease, ends_lease, downloaded, ..self.finish(response, decision, found.identity(), after) }
+        Reply { leased, lease, ends, ..self.finish(response, decision, found.identity(), after) }
     }
 
     /// What is reported of the attempt once all of it was sent.
@@ -136,8 +168,7 @@ impl Request {
                 device: device_of(found.identity()),
                 leased: false,
                 lease: None,
-                ends_lease: false,
-                downloaded: None,
+                ends: None,
                 after: Vec::new(),
             },
         }
@@ -159,8 +190,7 @@ impl Request {
             device: device_of(who),
             leased: false,
             lease: None,
-            ends_lease: false,
-            downloaded: None,
+            ends: None,
             after,
         }
     }
