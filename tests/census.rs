@@ -53,18 +53,21 @@ fn naive(plain: &world::Product, spec: &ProductFleetSpec, group: &GroupSpec, wav
     }
     counted.sort();
     let eligible = counted.len() as u64;
+    let in_before = counted.iter().filter(|rank| before.is_some_and(|threshold| **rank <= threshold)).count() as u64;
     let n = match rollout.waves[wave].size {
-        WaveSize::All => return Some(Census { eligible, counted: eligible, threshold: None }),
+        WaveSize::All => {
+            return Some(Census { eligible, counted: eligible, newcomers: eligible - in_before, threshold: None });
+        }
         WaveSize::First(n) => u64::from(n),
         WaveSize::ShareBps(bps) => (eligible * u64::from(bps)).div_ceil(10_000),
     };
-    if wave == 0 && counted.iter().filter(|rank| **rank == 0).count() as u64 > n {
+    if before.is_none() && counted.iter().filter(|rank| **rank == 0).count() as u64 > n {
         return None;
     }
     let nth = if n == 0 { None } else { counted.get(n as usize - 1).or(counted.last()).copied() };
     let threshold = nth.max(before);
     let inside = counted.iter().filter(|rank| threshold.is_some_and(|threshold| **rank <= threshold)).count() as u64;
-    Some(Census { eligible, counted: inside, threshold })
+    Some(Census { eligible, counted: inside, newcomers: inside - in_before, threshold })
 }
 
 /// A drawn product with a running rollout in every group, and devices of which something is known.
@@ -118,6 +121,7 @@ proptest! {
                     WaveSize::All => census.eligible,
                 };
                 prop_assert!(census.counted >= n.min(census.eligible), "fewer than it admits");
+                prop_assert!(wave > 0 || census.newcomers == census.counted);
                 prop_assert!(wave > 0 || census.counted == n.min(census.eligible), "the first wave has exactly its size");
                 // Open it, and let something happen before the next: a device leaves, another reports the target.
                 spec.groups[at].rollout.as_mut().unwrap().waves[wave].opened = Some(census.opened(Timestamp::from_millis(draw::NOW)));

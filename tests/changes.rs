@@ -335,7 +335,7 @@ fn a_group_that_is_written_moves_no_rollout_on() {
             Change::PutRollout { product: product.clone(), group: group.clone(), rollout },
         ]
     };
-    let opened = Opened { at, threshold: Some(9), counted: None, eligible: None };
+    let opened = Opened { at, threshold: Some(9), counted: None, newcomers: None, eligible: None };
     let moves: [&dyn Fn(&mut RolloutSpec); 4] = [
         &|rollout| rollout.state = RolloutState::Completed,
         &|rollout| rollout.state = RolloutState::Aborted,
@@ -366,7 +366,7 @@ fn who_looked_too_long_ago_changes_nothing() {
     };
     let at = Timestamp::from_millis(5);
     let start = Change::StartRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), at };
-    let opened = Opened { at, threshold: Some(9), counted: Some(1), eligible: Some(1) };
+    let opened = Opened { at, threshold: Some(9), counted: Some(1), newcomers: Some(1), eligible: Some(1) };
     let open =
         Change::OpenWave { product: product.clone(), group: group.clone(), rollout: rollout.clone(), wave: 0, opened };
     let progress = Progress { offered: 3, good_since: Some(at), ..Progress::default() };
@@ -454,7 +454,7 @@ fn what_was_counted_is_kept_and_what_soaks_begins_anew() {
         .apply(&[Change::ResumeRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone() }])
         .unwrap();
     assert_eq!((spec(&fleet).progress, spec(&fleet).resumes), (Some(Progress { good_since: None, ..progress }), 1));
-    let opened = Opened { at, threshold: Some(9), counted: None, eligible: None };
+    let opened = Opened { at, threshold: Some(9), counted: None, newcomers: None, eligible: None };
     fleet.apply(&[Change::OpenWave { product, group, rollout, wave: 0, opened }]).unwrap();
     assert_eq!(spec(&fleet).progress, None, "what was counted for this gate is over");
 }

@@ -21,6 +21,8 @@ pub struct Census {
     pub eligible: u64,
     /// How many of them the threshold admits.
     pub counted: u64,
+    /// How many of those no wave before has admitted.
+    pub newcomers: u64,
     /// The highest rank that is in; none: nobody was ever counted. `all` has none.
     pub threshold: Option<u64>,
 }
@@ -28,7 +30,8 @@ pub struct Census {
 impl Census {
     /// What is frozen when the wave opens.
     pub fn opened(&self, at: Timestamp) -> Opened {
-        Opened { at, threshold: self.threshold, counted: Some(self.counted), eligible: Some(self.eligible) }
+        let Self { eligible, counted, newcomers, threshold } = *self;
+        Opened { at, threshold, counted: Some(counted), newcomers: Some(newcomers), eligible: Some(eligible) }
     }
 }
 
@@ -44,9 +47,9 @@ pub enum CensusFault {
         /// The wave, counted from 0.
         wave: usize,
     },
-    /// R6: more devices are always first than the first wave counts.
+    /// R6: more devices are always first than the first wave that admits anybody counts.
     #[error(
-        "rollout `{rollout}` lists {first} devices as always first, but its first wave counts {counts}: raise the wave or shorten the list"
+        "rollout `{rollout}` lists {first} devices as always first, but the first wave that admits anybody counts {counts}: raise the wave or shorten the list"
     )]
     FirstListTooLong {
         /// The rollout.
@@ -208,7 +211,7 @@ impl<'a> CensusTaker<'a> {
         if on_target && self.before.is_none() || self.rollout.is_excluded(serial) || kept() {
             return;
         }
-        if self.size == WaveSize::All && !on_target && self.asked.is_none() {
+        if self.size == WaveSize::All && self.before.is_none() && self.asked.is_none() {
             // It is in, whatever its rank.
             self.eligible += 1;
             return;
@@ -253,9 +256,13 @@ impl<'a> CensusTaker<'a> {
                 let share = (u128::from(eligible) * u128::from(bps)).div_ceil(u128::from(SHARE_BPS_MAX));
                 u64::try_from(share).unwrap_or(u64::MAX)
             }
-            WaveSize::All => return Ok(Census { eligible, counted: eligible, threshold: None }),
+            WaveSize::All => {
+                let newcomers = eligible - self.within_before;
+                return Ok(Census { eligible, counted: eligible, newcomers, threshold: None });
+            }
         };
-        if self.wave == 0 && first > wanted {
+        // As long as nobody was ever admitted, this is the first wave for the list.
+        if before.is_none() && first > wanted {
             return Err(CensusFault::FirstListTooLong { rollout: self.rollout.id.clone(), first, counts: wanted });
         }
         let nth = self.ranks.nth(wanted.min(eligible));
@@ -263,7 +270,7 @@ impl<'a> CensusTaker<'a> {
             (Some((rank, counted)), before) if before.is_none_or(|before| rank > before) => (Some(rank), counted),
             (_, before) => (before, self.within_before),
         };
-        Ok(Census { eligible, counted, threshold })
+        Ok(Census { eligible, counted, newcomers: counted - self.within_before, threshold })
     }
 }
 

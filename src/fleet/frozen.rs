@@ -3,7 +3,7 @@
 use super::Product;
 use super::group::{Fate, Group};
 use super::problem::Problems;
-use super::rollout::{Rollout, RolloutSpec, RolloutState, Wave};
+use super::rollout::{Late, Rollout, RolloutSpec, RolloutState, Wave};
 
 impl Rollout {
     /// Whether an operator may write `new` in its place: once it has left draft, its state, its start and its open waves move by changes of their own.
@@ -45,6 +45,12 @@ pub(crate) fn check_frozen(old: &Rollout, new: Option<&Rollout>, problems: &mut 
         new.waves.get(index).is_some_and(|new| (new.size, new.opened) == (wave.size, wave.opened))
     };
     frozen(kept.into_iter().all(same), "an open wave never closes and keeps its size and threshold");
+    // Its last wave took in who joined late, and an open wave never closes.
+    let all_open = old.waves.iter().all(|wave| wave.opened.is_some());
+    frozen(
+        !(all_open && old.late == Late::Tail && new.waves.len() > old.waves.len()),
+        "no wave comes behind the last one, which has let in late joiners (R4),",
+    );
     let over = |state: &RolloutState| matches!(state, RolloutState::Completed | RolloutState::Aborted);
     frozen(!over(&old.state) || old.state == new.state, "what is over stays over");
     frozen(new.state != RolloutState::Draft, "it is no draft any more");

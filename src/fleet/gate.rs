@@ -70,24 +70,28 @@ impl Rollout {
     /// Whether an open wave admitted somebody who was not in before, as far as its census knows.
     pub(crate) fn admitted_somebody(&self, wave: usize) -> bool {
         let opened = |wave: usize| self.waves.get(wave).and_then(|wave| wave.opened);
-        let Some(Opened { threshold, counted, .. }) = opened(wave) else { return false };
-        let before = wave.checked_sub(1).and_then(opened);
-        match (self.waves[wave].size, self.admission) {
-            (WaveSize::All, _) => {
-                counted.is_none_or(|counted| counted > before.and_then(|before| before.counted).unwrap_or(0))
-            }
-            (_, Admission::Rank) => threshold > before.and_then(|before| before.threshold),
-            (size, Admission::FirstCome) => wave.checked_sub(1).is_none_or(|before| self.waves[before].size != size),
+        let Some(Opened { threshold, newcomers, .. }) = opened(wave) else { return false };
+        let before = wave.checked_sub(1);
+        match (newcomers, self.waves[wave].size, self.admission) {
+            (Some(newcomers), ..) => newcomers > 0,
+            (None, WaveSize::All, _) => true,
+            (None, _, Admission::Rank) => threshold > before.and_then(opened).and_then(|before| before.threshold),
+            (None, size, Admission::FirstCome) => before.is_none_or(|before| self.waves[before].size != size),
         }
     }
 
-    /// How many devices an open wave admitted beyond the waves before it, where they were counted.
+    /// How many devices an open wave admitted beyond the waves before it, where that was counted.
     pub fn admitted(&self, wave: usize) -> Option<u64> {
-        let counted = |wave: usize| match self.waves.get(wave)?.size {
-            WaveSize::First(n) if self.admission == Admission::FirstCome => Some(n.into()),
-            _ => self.waves.get(wave)?.opened?.counted,
+        let first = |wave: &super::rollout::Wave| match wave.size {
+            WaveSize::First(n) => Some(u64::from(n)),
+            _ => None,
         };
-        let before = wave.checked_sub(1).map_or(Some(0), counted)?;
-        Some(counted(wave)?.saturating_sub(before))
+        match self.admission {
+            Admission::Rank => self.waves.get(wave)?.opened?.newcomers,
+            Admission::FirstCome => {
+                let before = wave.checked_sub(1).map_or(Some(0), |before| first(self.waves.get(before)?))?;
+                Some(first(self.waves.get(wave)?)?.saturating_sub(before))
+            }
+        }
     }
 }

@@ -203,6 +203,9 @@ pub struct Opened {
     /// How many devices were counted in, where a census was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<u64>,
+    /// How many of those no wave before had admitted: a wave that adds nobody is not judged (R8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newcomers: Option<u64>,
     /// How many devices could have been, where a census was taken. Without it the count is expected, not exact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eligible: Option<u64>,

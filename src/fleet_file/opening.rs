@@ -164,6 +164,7 @@ pub(super) fn settle(
             at,
             threshold: line.threshold.as_ref().map(|threshold| threshold.value),
             counted: None,
+            newcomers: None,
             eligible: None,
         });
         match (frozen, line.is_open()) {

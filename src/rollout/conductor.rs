@@ -198,7 +198,7 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
         now: Timestamp,
     ) -> Result<Result<Opened, CensusFault>, Fault<S::Error, L::Error>> {
         let size = rollout.waves().get(wave).map(|wave| wave.size);
-        let uncounted = |threshold| Opened { at: now, threshold, counted: None, eligible: None };
+        let uncounted = |threshold| Opened { at: now, threshold, counted: None, newcomers: None, eligible: None };
         // Who comes first is in, so nobody is counted.
         if rollout.admission() == Admission::FirstCome {
             return Ok(Ok(uncounted(None)));

@@ -21,6 +21,8 @@
 
 mod attend;
 mod conductor;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod ledger;
 mod memory;
 mod statistics;

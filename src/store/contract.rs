@@ -55,12 +55,13 @@ mod look;
 mod promise;
 mod register;
 
-pub use promise::{Breach, Broken, Promise, Report, Skipped};
+pub(crate) use fleets::{NEAR_TEXTS, TEXTS};
+pub use promise::{Breach, Broken, Promise, Promised, Report, Skipped};
+pub(crate) use promise::{Finding, Findings, Kept, broken_by, promises, skipped};
 
 use super::{AsyncStore, Store};
 use crate::fleet::{Change, Fleet};
 use hand::{Awaiting, Calling, Hand};
-use promise::{Findings, skipped};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -130,8 +131,12 @@ pub enum Changed {
 /// Every promise that it breaks, each with the first thing that showed it.
 pub fn check<S: Subject>(subject: &S) -> Result<Report, Broken> {
     let hand = Calling(subject);
-    let mut suite = pin!(ask_all(&hand));
-    // Nothing in it ever waits for a task, so the first poll is the last.
+    at_once(ask_all(&hand))
+}
+
+/// Drives a suite over a hand that calls. Nothing in it ever waits for a task, so the first poll is the last.
+pub(crate) fn at_once<T>(suite: impl Future<Output = T>) -> T {
+    let mut suite = pin!(suite);
     loop {
         if let Poll::Ready(outcome) = suite.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return outcome;
@@ -163,10 +168,11 @@ pub async fn assert_kept_async<S: AsyncSubject>(subject: &S) -> Report {
     kept(check_async(subject).await)
 }
 
-fn kept(outcome: Result<Report, Broken>) -> Report {
+/// The report, for a test that wants nothing else.
+pub(crate) fn kept<P: Promised>(outcome: Result<Report<P>, Broken<P>>) -> Report<P> {
     match outcome {
         Ok(report) => report,
-        #[allow(clippy::panic, reason = "it is what the two wrappers promise, for tests")]
+        #[allow(clippy::panic, reason = "it is what the wrappers promise, for tests")]
         Err(broken) => panic!("{broken}"),
     }
 }

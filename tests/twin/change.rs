@@ -36,7 +36,7 @@ pub fn change(draw: &mut Draw, fleet: &Fleet) -> Change {
     let next = own.and_then(|rollout| rollout.waves.iter().position(|wave| wave.opened.is_none()));
     let wave = next.unwrap_or(draw.below(3) as usize);
     let at = Timestamp::from_millis(draw::NOW + draw.below(1_000) as i64);
-    let opened = Opened { at, threshold: Some(draw.next()), counted: None, eligible: None };
+    let opened = Opened { at, threshold: Some(draw.next()), counted: None, newcomers: None, eligible: None };
     match draw.below(32) {
         0 => Change::PutProduct { product: entry.product },
         1 if draw.once_in(4) => Change::RemoveProduct { product },

@@ -4,6 +4,7 @@
 pub mod change;
 pub mod draw;
 pub mod indexed;
+pub mod machine;
 pub mod reference;
 pub mod translate;
 pub mod world;

@@ -258,6 +258,7 @@ fn rollout_spec(plain: &plain::Rollout) -> RolloutSpec {
                 at: Timestamp::from_millis(0),
                 threshold: wave.threshold,
                 counted: None,
+                newcomers: None,
                 eligible: None,
             }),
         })

@@ -61,7 +61,7 @@ pub(crate) fn fleet(world: &World) -> Fleet {
         group: "stable".into(),
         ..Default::default()
     });
-    let opened = Opened { at: STARTED_AT, threshold: Some(world.threshold), counted: None, eligible: None };
+    let opened = Opened { at: STARTED_AT, threshold: Some(world.threshold), counted: None, newcomers: None, eligible: None };
     let wave = Wave { opened: Some(opened), ..Wave::new(WaveSize::ShareBps(ROLLOUT_PERCENT * 100)) };
     let rollout = RolloutSpec {
         state: RolloutState::Running,

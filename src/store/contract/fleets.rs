@@ -6,7 +6,8 @@ mod text;
 
 pub(super) use numbers::numbers;
 pub(super) use rich::{SHARED_SERIAL, rich};
-pub(super) use text::{NEAR_TEXTS, text};
+pub(super) use text::text;
+pub(crate) use text::{NEAR_TEXTS, TEXTS};
 
 use super::hand::Step;
 use super::promise::Finding;
@@ -210,5 +211,6 @@ fn rollout(id: &str, target: TargetSpec) -> RolloutSpec {
 }
 
 fn opened(threshold: u64) -> Opened {
-    Opened { at: NOW.plus_secs(-DAY_SECS), threshold: Some(threshold), counted: Some(3), eligible: Some(12) }
+    let (counted, newcomers, eligible) = (Some(3), Some(2), Some(12));
+    Opened { at: NOW.plus_secs(-DAY_SECS), threshold: Some(threshold), counted, newcomers, eligible }
 }

@@ -1,10 +1,26 @@
-//! What a store promises, and what is said when it does not keep it.
+//! What a store promises, and what is said when it does not keep it. The ledger's contract says it with the same words: only the list is another.
 
 use std::fmt;
 
+/// What a contract's list of promises can say of each; [`Promise`] is the store's list.
+pub trait Promised: Copy + PartialEq + fmt::Debug {
+    /// Who promises: `the store`.
+    const WHO: &'static str;
+
+    /// See [`Promise::name`].
+    fn name(self) -> &'static str;
+
+    /// See [`Promise::sentence`].
+    fn sentence(self) -> &'static str;
+
+    /// See [`Promise::otherwise`].
+    fn otherwise(self) -> &'static str;
+}
+
+/// The enum of a contract's promises, one line for each: what it is called, what is promised, and what happens to whom if it is broken.
 macro_rules! promises {
-    ($($(#[$doc:meta])* $promise:ident = $name:literal, $sentence:literal, $otherwise:literal;)*) => {
-        /// One thing that every store keeps. More may come.
+    (every $who:literal keeps: $($(#[$doc:meta])* $promise:ident = $name:literal, $sentence:literal, $otherwise:literal;)*) => {
+        #[doc = concat!("One thing that every ", $who, " keeps. More may come.")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Promise {
@@ -36,10 +52,28 @@ macro_rules! promises {
                 }
             }
         }
+
+        impl $crate::store::contract::Promised for Promise {
+            const WHO: &'static str = concat!("the ", $who);
+
+            fn name(self) -> &'static str {
+                self.name()
+            }
+
+            fn sentence(self) -> &'static str {
+                self.sentence()
+            }
+
+            fn otherwise(self) -> &'static str {
+                self.otherwise()
+            }
+        }
     };
 }
+pub(crate) use promises;
 
 promises! {
+    every "store" keeps:
     Opens = "opens", "the subject makes a store of any fleet that loads",
         "nothing can be asked of it";
     KeyFindsItsProduct = "key-finds-its-product", "a key is found under its hash alone, and brings its own product with all its keys and rules",
@@ -82,44 +116,44 @@ promises! {
 /// What was asked and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct Report<P = Promise> {
     /// The promises that were kept.
-    pub kept: Vec<Promise>,
+    pub kept: Vec<P>,
     /// Those that could not be asked.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<Skipped<P>>,
 }
 
 /// A promise that could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Skipped {
+pub struct Skipped<P = Promise> {
     /// The promise.
-    pub promise: Promise,
+    pub promise: P,
     /// Why.
     pub why: String,
 }
 
-/// The promises that a store breaks, at least one.
+/// The promises that are broken, at least one.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub struct Broken {
+pub struct Broken<P = Promise> {
     /// One for each, in the order in which they were asked.
-    pub breaches: Vec<Breach>,
+    pub breaches: Vec<Breach<P>>,
     /// What was kept, and what could not be asked.
-    pub report: Report,
+    pub report: Report<P>,
 }
 
 /// A promise that is broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Breach {
+pub struct Breach<P = Promise> {
     /// The promise.
-    pub promise: Promise,
+    pub promise: P,
     /// The first thing that showed it.
     pub found: String,
 }
 
-impl fmt::Display for Breach {
+impl<P: Promised> fmt::Display for Breach<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { promise, found } = self;
         writeln!(f, "`{}`: {}", promise.name(), promise.sentence())?;
@@ -128,25 +162,25 @@ impl fmt::Display for Breach {
     }
 }
 
-impl fmt::Display for Broken {
+impl<P: Promised> fmt::Display for Broken<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the store breaks its contract")?;
+        write!(f, "{} breaks its contract", P::WHO)?;
         self.breaches.iter().try_for_each(|breach| write!(f, "\n{breach}"))
     }
 }
 
 /// As [`Display`](fmt::Display): a test that returns it prints it so.
-impl fmt::Debug for Broken {
+impl<P: Promised> fmt::Debug for Broken<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
 /// What asking a promise came to.
-pub(super) type Kept = Result<(), Finding>;
+pub(crate) type Kept = Result<(), Finding>;
 
 /// Why a promise is not known to be kept.
-pub(super) enum Finding {
+pub(crate) enum Finding {
     /// It is broken, and this showed it.
     Broken(String),
     /// It could not be asked.
@@ -160,25 +194,30 @@ impl From<String> for Finding {
 }
 
 /// Could not be asked.
-pub(super) fn skipped(why: &str) -> Kept {
+pub(crate) fn skipped(why: &str) -> Kept {
     Err(Finding::Skipped(why.to_owned()))
 }
 
 /// Broken, if anything was found.
-pub(super) fn broken_by(found: Option<String>) -> Kept {
+pub(crate) fn broken_by(found: Option<String>) -> Kept {
     found.map_or(Ok(()), |found| Err(Finding::Broken(found)))
 }
 
 /// All that was found so far.
-#[derive(Default)]
-pub(super) struct Findings {
-    kept: Vec<Promise>,
-    skipped: Vec<Skipped>,
-    breaches: Vec<Breach>,
+pub(crate) struct Findings<P = Promise> {
+    kept: Vec<P>,
+    skipped: Vec<Skipped<P>>,
+    breaches: Vec<Breach<P>>,
 }
 
-impl Findings {
-    pub(super) fn note(&mut self, promise: Promise, kept: Kept) {
+impl<P> Default for Findings<P> {
+    fn default() -> Self {
+        Self { kept: Vec::new(), skipped: Vec::new(), breaches: Vec::new() }
+    }
+}
+
+impl<P: Promised> Findings<P> {
+    pub(crate) fn note(&mut self, promise: P, kept: Kept) {
         match kept {
             Ok(()) => self.kept.push(promise),
             Err(Finding::Skipped(why)) => self.skipped.push(Skipped { promise, why }),
@@ -187,11 +226,11 @@ impl Findings {
     }
 
     /// The first of these that is broken.
-    pub(super) fn broken_of(&self, promises: &[Promise]) -> Option<Promise> {
+    pub(crate) fn broken_of(&self, promises: &[P]) -> Option<P> {
         self.breaches.iter().map(|breach| breach.promise).find(|promise| promises.contains(promise))
     }
 
-    pub(super) fn report(self) -> Result<Report, Broken> {
+    pub(crate) fn report(self) -> Result<Report<P>, Broken<P>> {
         let report = Report { kept: self.kept, skipped: self.skipped };
         if self.breaches.is_empty() { Ok(report) } else { Err(Broken { breaches: self.breaches, report }) }
     }

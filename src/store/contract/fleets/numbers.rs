@@ -42,7 +42,7 @@ pub(crate) fn numbers() -> FleetSpec {
             Wave {
                 size: WaveSize::First(1),
                 gate: Gate::default(),
-                opened: Some(Opened { threshold, counted: Some(0), eligible: None, at: far[0] }),
+                opened: Some(Opened { threshold, counted: Some(0), newcomers: None, eligible: None, at: far[0] }),
             },
             Wave {
                 size: WaveSize::First(u32::MAX),
