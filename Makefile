@@ -6,7 +6,7 @@
 # make miri fuzz   need nightly; they say what is missing
 
 CARGO ?= cargo
-BENCHES = decide load index
+BENCHES = decide load index rollout
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 

@@ -8,10 +8,11 @@ mod twin;
 
 use otagate::rollout::{
     Conductor, Ledger, LedgerRows, MemoryLedger, MoveOutcome, Noted, Of, Outcome, Outcomes, Report, RolloutStore,
-    Transition, attend,
+    Transition, UnderWay, attend,
 };
 use otagate::store::{self, Store};
 use otagate::*;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use twin::draw::{Draw, NOW};
@@ -20,7 +21,7 @@ use twin::translate::{check_in, fleet_spec, plain_answer};
 use twin::{reference, world};
 
 const RUNS: u64 = 4_000;
-const STEPS: u64 = 70;
+const STEPS: u64 = 120;
 const HOUR: i64 = 3_600_000;
 
 type Met = BTreeMap<String, u64>;
@@ -77,6 +78,10 @@ fn whatever_happens() {
         "law: downgraded",
         "law: exactly so many",
         "stale replica refused",
+        "stale conductor lost",
+        "forgotten",
+        "released",
+        "failed again",
         "replica agrees",
         "restart",
         "new attempt",
@@ -100,6 +105,9 @@ fn whatever_happens() {
         "move",
         "join",
         "see",
+        "cap-downloads",
+        "policy",
+        "cap",
     ];
     let wanted = wanted.iter().map(|what| (*what).to_owned());
     let wanted = wanted.chain(commands.iter().map(|command| format!("command: {command}")));
@@ -188,6 +196,7 @@ struct History<'m, S> {
     editions: BTreeMap<String, (RolloutSpec, u64)>,
     /// Editions that a slow replica has looked at.
     slow: Vec<(String, String, u64)>,
+    looked: Vec<UnderWay>,
     /// The wave that a device was seen in, by run and how many waves there were.
     inside: BTreeMap<(plain::Run, String), usize>,
     rollouts: u32,
@@ -201,6 +210,29 @@ impl<S> Drop for History<'_, S> {
             let from = self.log.len().saturating_sub(40);
             eprintln!("seed {}; the last steps:\n{}", self.seed, self.log[from..].join("\n"));
         }
+    }
+}
+
+/// A store as a slow replica sees it: what is under way it looked up some time ago.
+struct Slow<'s, S> {
+    store: &'s S,
+    looked: Cell<Vec<UnderWay>>,
+}
+
+impl<S: RolloutStore> RolloutStore for Slow<'_, S> {
+    type Error = S::Error;
+
+    fn under_way(&self) -> Result<Vec<UnderWay>, S::Error> {
+        let looked = self.looked.take();
+        if looked.is_empty() { self.store.under_way() } else { Ok(looked) }
+    }
+
+    fn census(&self, product: &ProductId, group: &Group, wave: usize) -> Result<Result<Census, CensusFault>, S::Error> {
+        self.store.census(product, group, wave)
+    }
+
+    fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, S::Error> {
+        self.store.apply(changes)
     }
 }
 
@@ -387,6 +419,7 @@ impl<S: Held> History<'_, S> {
             log: vec![],
             editions: BTreeMap::new(),
             slow: vec![],
+            looked: vec![],
             inside: BTreeMap::new(),
             rollouts: 0,
             over: false,
@@ -465,10 +498,13 @@ impl<S: Held> History<'_, S> {
                 62..68 => self.deliver(),
                 68..74 => self.hear_from_the_host(),
                 74..86 => self.advance(),
-                86..94 => self.operate(),
-                94..98 => self.clock(),
-                98 => self.restart(),
-                _ => self.be_slow(),
+                86..93 => self.operate(),
+                93..97 => self.clock(),
+                97 => self.advance_slowly(),
+                98 if self.draw.once_in(2) => self.restart(),
+                98 => self.forget(),
+                _ if self.draw.once_in(2) => self.be_slow(),
+                _ => self.advance_slowly(),
             }
             self.same(step % 8 == 0);
         }
@@ -579,8 +615,16 @@ impl<S: Held> History<'_, S> {
         let serial = self.draw.of(&busy);
         let (served, attempt) = self.units[&serial].taking.clone().unwrap();
         let report = |history: &mut Self, outcome| {
+            let Some(attempt) = &attempt else {
+                // What is on no run's account gives its place back.
+                let (product, group) = (product_id(), group_id(&history.machine.devices[&serial].group));
+                let of = Of { product: &product, group: &group, serial: &serial, run: None };
+                history.ledger.release(&of, Timestamp::from_millis(history.now)).unwrap();
+                history.machine.release(&serial, history.now);
+                history.meet("released");
+                return;
+            };
             // What the host knows of the rollout when it reports.
-            let Some(attempt) = &attempt else { return };
             let group = history.store.group(attempt.run.group.as_str());
             let theirs = history.machine.report(attempt.run.group.as_str(), &serial, outcome, Some(attempt.number));
             let theirs = theirs.filter(|report| report.run == plain_run(&attempt.run));
@@ -634,6 +678,11 @@ impl<S: Held> History<'_, S> {
         };
         assert_eq!(ours, theirs, "what a report changed (left: the crate)");
         self.meet(format!("noted: {ours}"));
+        let account = self.machine.accounts.get(&report.run).and_then(|devices| devices.get(&report.serial));
+        let times = account.and_then(|account| account.failed.as_ref()).map_or(0, |(_, times, _)| *times);
+        if ours == "moved" && times > 1 {
+            self.meet("failed again");
+        }
     }
 
     /// A report that waited arrives, and may arrive again.
@@ -669,17 +718,25 @@ impl<S: Held> History<'_, S> {
 
     fn advance(&mut self) {
         let before = self.machine.clone();
-        let theirs = self.machine.advance(self.now);
-        self.log.push(format!("{}: the conductor: {theirs:?}", self.now));
         let now = Timestamp::from_millis(self.now);
-        let ours = Conductor::new(&self.store, &self.ledger).advance(now).unwrap();
+        let conductor = Conductor::new(&self.store, &self.ledger);
+        let all = !self.draw.once_in(5);
+        let (ours, theirs) = if all {
+            (conductor.advance(now).unwrap(), self.machine.advance(self.now))
+        } else {
+            let at = self.draw.below(self.machine.groups.len() as u64) as usize;
+            let id = self.machine.groups[at].plain.id.clone();
+            let ours = conductor.advance_group(&product_id(), &group_id(&id), now).unwrap();
+            (ours, self.machine.advance_group(&id, self.now))
+        };
+        self.log.push(format!("{}: the conductor: {theirs:?}", self.now));
         let plain: Vec<Moved> = ours.iter().map(plain_moved).collect();
         assert_eq!(plain, sorted(theirs.clone()), "what the conductor did (left: the crate)");
         for moved in &theirs {
             self.law_of_the_move(&before, moved);
         }
         // Another replica finds nothing left to do, but what is refused again.
-        if self.draw.once_in(3) {
+        if all && self.draw.once_in(3) {
             let again = Conductor::new(&self.store, &self.ledger).advance(now).unwrap();
             let theirs = sorted(self.machine.advance(self.now));
             assert_eq!(again.iter().map(plain_moved).collect::<Vec<_>>(), theirs);
@@ -793,6 +850,58 @@ impl<S: Held> History<'_, S> {
         }
     }
 
+    /// A conductor on a replica that looked some time ago: what was changed since it leaves alone.
+    fn advance_slowly(&mut self) {
+        let looked = std::mem::take(&mut self.looked);
+        self.looked = self.store.under_way().unwrap();
+        if looked.is_empty() {
+            return;
+        }
+        let (mut fresh, mut stale) = (vec![], vec![]);
+        for at in &looked {
+            let id = at.group.id().as_str().to_owned();
+            let same = self.store.group(&id).rollout().map(|now| (now.id().clone(), now.edition()))
+                == at.group.rollout().map(|then| (then.id().clone(), then.edition()));
+            if same { fresh.push(id) } else { stale.push(id) }
+        }
+        let before: Vec<Group> = stale.iter().map(|id| self.store.group(id)).collect();
+        let slow = Slow { store: &self.store, looked: Cell::new(looked) };
+        let now = Timestamp::from_millis(self.now);
+        let (lost, ours): (Vec<_>, Vec<_>) = Conductor::new(&slow, &self.ledger)
+            .advance(now)
+            .unwrap()
+            .into_iter()
+            .partition(|moved| stale.contains(&moved.group.as_str().to_owned()));
+        let harmless = |moved: &otagate::rollout::Moved| {
+            matches!(moved.outcome, MoveOutcome::Lost | MoveOutcome::Uncounted(_) | MoveOutcome::Refused(_))
+        };
+        let theirs: Vec<Moved> = fresh.iter().flat_map(|id| self.machine.advance_group(id, self.now)).collect();
+        self.log.push(format!("{}: a slow conductor: lost {lost:?}, done {theirs:?}", self.now));
+        assert!(lost.iter().all(harmless), "a replica that looked too long ago moved something on");
+        assert_eq!(ours.iter().map(plain_moved).collect::<Vec<_>>(), sorted(theirs));
+        for was in before {
+            assert_eq!(self.store.group(was.id().as_str()), was, "a replica that looked too long ago changed something");
+        }
+        if lost.iter().any(|moved| moved.outcome == MoveOutcome::Lost) {
+            self.meet("stale conductor lost");
+        }
+    }
+
+    /// A run that is over is forgotten, by a host that needs the room.
+    fn forget(&mut self) {
+        let over = self.machine.groups.iter().filter_map(|group| {
+            let rollout = group.rollout.as_ref().filter(|rollout| !rollout.is_under_way())?;
+            rollout.run(&group.plain.id)
+        });
+        let over: Vec<plain::Run> = over.collect();
+        for run in over {
+            self.log.push(format!("{run:?} is forgotten"));
+            self.ledger.forget(&run_of(&run)).unwrap();
+            self.machine.accounts.remove(&run);
+            self.meet("forgotten");
+        }
+    }
+
     fn restart(&mut self) {
         let fleet = serde_json::to_string(&self.store.spec()).unwrap();
         let rows = serde_json::to_string(&self.ledger.rows()).unwrap();
@@ -852,6 +961,17 @@ impl<S: Held> History<'_, S> {
                 let version = self.draw.of(&[Some("1.0.0"), Some(TARGET), None]).map(Into::into);
                 Command::Assign { group, version }
             }
+            (_, 17) if self.draw.once_in(2) => match self.draw.below(3) {
+                0 => {
+                    let max = self.draw.some(2, |draw| draw.below(4) as u32);
+                    Command::CapDownloads { group, max }
+                }
+                1 => Command::Policy { group, forward_only: self.draw.once_in(2) },
+                _ => {
+                    let version = self.draw.of(&[Some("1.5.0"), Some(TARGET), None, None]).map(Into::into);
+                    Command::Cap { serial: self.any_serial(), version }
+                }
+            },
             (_, 17) => {
                 let state = self.draw.of(&["blocked", "verified", "verified", "quota"]);
                 Command::State { serial: self.any_serial(), state }
@@ -903,16 +1023,14 @@ impl<S: Held> History<'_, S> {
                 if rollout.first_come && rollout.waves[next].size != Size::All {
                     nothing
                 } else {
-                    let plain = |census: Census| (census.eligible, census.counted, census.threshold);
-                    let twin = theirs.map(|census| (census.eligible, census.counted, census.threshold));
-                    assert_eq!(ours.ok().map(plain), twin, "a census (left: the crate)");
-                    theirs.map_or(nothing, |census| plain::Opened {
+                    let ours = ours.ok().map(|census| plain::Census {
+                        eligible: census.eligible,
+                        counted: census.counted,
                         threshold: census.threshold,
-                        counted: Some(census.counted),
-                        newcomers: Some(census.newcomers),
-                        eligible: Some(census.eligible),
-                        ..nothing
-                    })
+                        newcomers: census.newcomers,
+                    });
+                    assert_eq!(ours, theirs, "a census (left: the crate)");
+                    theirs.map_or(nothing, |census| census.opened(at))
                 }
             }
             _ => nothing,
@@ -934,6 +1052,16 @@ impl<S: Held> History<'_, S> {
             4 => new.target = world::Target::Firmware(d.of(&["3.0.0", TARGET, "1.5.0"]).into()),
             5 => new.tail = d.once_in(2),
             6 => new.salt = d.of(&[None, Some("other".into()), Some(new.id.clone())]),
+            7 if d.once_in(2) => {
+                let serials: Vec<String> = self.machine.devices.keys().cloned().collect();
+                let serial = d.of(&serials);
+                match new.excluded.iter().position(|listed| *listed == serial) {
+                    Some(at) => _ = new.excluded.remove(at),
+                    None if !new.first.contains(&serial) => new.excluded.push(serial),
+                    None => {}
+                }
+                new.excluded.sort();
+            }
             7 => {
                 let listed = d.below(new.first.len() as u64 + 1) as usize;
                 new.first.truncate(listed);
@@ -1004,6 +1132,9 @@ impl<S: Held> History<'_, S> {
                 image.artifacts.iter().any(|one| one.hardware.is_empty() || one.hardware.contains(&unit.hardware));
             let beyond = of.forward_only && above(&unit.version, &Some(target.clone()));
             let held = p.hold_empty && unit.version.is_empty();
+            // There may be no path up to the baseline, or no room ever.
+            let below = image.from.as_ref().is_some_and(|from| above(from, &Some(unit.version.clone())));
+            let full = self.machine.group(group).downloads_max == Some(0);
             if device.group != group
                 || device.state != "verified"
                 || device.pin.is_some()
@@ -1011,6 +1142,8 @@ impl<S: Held> History<'_, S> {
                 || !fits
                 || beyond
                 || held
+                || below
+                || full
             {
                 continue;
             }
@@ -1092,6 +1225,14 @@ impl<S: Held> History<'_, S> {
                 };
                 Change::SetDeviceState { product, serial, state }
             }
+            Command::CapDownloads { group, max } => {
+                Change::CapDownloads { product, group: group_id(&group), downloads_max: max }
+            }
+            Command::Policy { group, forward_only } => {
+                let policy = if forward_only { Policy::ForwardOnly } else { Policy::AnyDifference };
+                Change::SetPolicy { product, group: group_id(&group), policy }
+            }
+            Command::Cap { serial, version } => Change::CapDevice { product, serial, cap: version },
             Command::Pin { serial, version } => Change::PinDevice { product, serial, firmware: version },
             Command::Move { serial, group, at: time } => {
                 Change::MoveDevice { product, serial, group: group_id(&group), at: at(&time) }
@@ -1144,6 +1285,11 @@ impl<S: Held> History<'_, S> {
         }
         self.editions.insert(id.clone(), (bare, edition));
         let Some(run) = twin.run(&id) else { return };
+        // R5: at most so many, first come.
+        let last = twin.waves.iter().rfind(|wave| wave.opened.is_some());
+        if let Some(plain::Wave { size: Size::First(n), .. }) = last.filter(|_| twin.first_come) {
+            assert!(self.machine.slots_taken(&run) <= *n, "more than {n} slots are taken");
+        }
         let crate_run = run_of(&run);
         assert_eq!(ours.rollout().unwrap().run(&product_id(), ours.id()), Some(crate_run.clone()));
         for resumes in BTreeSet::from([0, twin.resumes]) {
@@ -1183,7 +1329,7 @@ impl<S: Held> History<'_, S> {
             standing.downloads_now,
             standing.slots_taken,
         );
-        let place = self.machine.places.get(&(device.group.clone(), serial.to_owned())).copied();
+        let place = self.machine.place(serial);
         let failed = account.and_then(|account| account.failed.clone()).map(|(hop, _, end)| (hop, end));
         let theirs = (
             account.map_or(0, |account| account.number),
@@ -1402,6 +1548,9 @@ fn name(command: &Command) -> &'static str {
         Command::Assign { .. } => "assign",
         Command::Deny { .. } => "deny",
         Command::State { .. } => "state",
+        Command::CapDownloads { .. } => "cap-downloads",
+        Command::Policy { .. } => "policy",
+        Command::Cap { .. } => "cap",
         Command::Pin { .. } => "pin",
         Command::Move { .. } => "move",
         Command::Join { .. } => "join",

@@ -263,6 +263,11 @@ impl Group {
         self.rollout.as_ref()
     }
 
+    /// Whether its rollout runs or is paused.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.rollout.as_ref().is_some_and(Rollout::is_active)
+    }
+
     /// The specification that builds this value again.
     pub fn spec(&self) -> GroupSpec {
         let text = |version: &Version| version.text().to_owned();

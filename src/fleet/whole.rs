@@ -343,13 +343,17 @@ impl<D: Devices> FleetOf<D> {
 
     /// Every group with a rollout that runs or is paused, by product and name. `O(groups)`.
     pub(crate) fn under_way(&self) -> Vec<(ProductId, Arc<Group>)> {
-        let active = |group: &Arc<Group>| group.rollout.as_ref().is_some_and(|rollout| rollout.is_active());
         let of = |entry: &Arc<ProductEntryOf<D>>| {
             let id = entry.product().id.clone();
-            let groups = entry.few.groups.values().filter(|group| active(group));
+            let groups = entry.few.groups.values().filter(|group| group.is_under_way());
             groups.map(|group| (id.clone(), group.clone())).collect::<Vec<_>>()
         };
         self.products.values().flat_map(of).collect()
+    }
+
+    /// The group of that name, if its rollout runs or is paused.
+    pub(crate) fn under_way_in(&self, product: &ProductId, group: &GroupId) -> Option<Arc<Group>> {
+        self.products.get(product)?.few.groups.get(group).filter(|group| group.is_under_way()).cloned()
     }
 
     /// The specification that builds this value again, in one order whatever way it came about.

@@ -105,8 +105,7 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
     }
 
     fn look(&self, product: &ProductId, group: &GroupId) -> Result<Option<UnderWay>, Fault<S::Error, L::Error>> {
-        let all = self.store.under_way().map_err(Fault::Store)?;
-        Ok(all.into_iter().find(|at| at.product == *product && at.group.id() == group))
+        self.store.under_way_in(product, group).map_err(Fault::Store)
     }
 
     /// Until nothing more is due. Each step opens a wave or ends the run, so there are few.

@@ -1,6 +1,6 @@
 //! What moving rollouts on needs of a host's store, besides what a decision needs.
 
-use crate::fleet::{Census, CensusFault, Change, Fleet, Group, Problems, ProductId, Revision};
+use crate::fleet::{Census, CensusFault, Change, Fleet, Group, GroupId, Problems, ProductId, Revision};
 use crate::index::Index;
 use crate::store::MemoryStore;
 use std::convert::Infallible;
@@ -16,6 +16,15 @@ pub trait RolloutStore {
     /// # Errors
     /// The store cannot be read.
     fn under_way(&self) -> Result<Vec<UnderWay>, Self::Error>;
+
+    /// The group of that name, if its rollout runs or is paused. By default one of all; a store that finds a group at once says so.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn under_way_in(&self, product: &ProductId, group: &GroupId) -> Result<Option<UnderWay>, Self::Error> {
+        let all = self.under_way()?;
+        Ok(all.into_iter().find(|at| at.product == *product && at.group.id() == group))
+    }
 
     /// Takes the census of a wave of the group's rollout, counted from 0 (R3): a [`CensusTaker`](crate::CensusTaker) shown the group's devices, or a query that
     /// does the same. A store that cannot count says [`CensusFault::CannotCount`]; then shares open by a threshold that is expected to be right, and first-come waves
@@ -68,6 +77,12 @@ impl RolloutStore for MemoryStore {
         Ok(self.read(|fleet| listed(fleet.under_way())))
     }
 
+    fn under_way_in(&self, product: &ProductId, group: &GroupId) -> Result<Option<UnderWay>, Infallible> {
+        Ok(self
+            .read(|fleet| fleet.under_way_in(product, group))
+            .map(|group| UnderWay { product: product.clone(), group }))
+    }
+
     fn census(
         &self,
         product: &ProductId,
@@ -93,6 +108,11 @@ impl RolloutStore for Index {
 
     fn under_way(&self) -> Result<Vec<UnderWay>, Infallible> {
         Ok(listed(self.snapshot().fleet.under_way()))
+    }
+
+    fn under_way_in(&self, product: &ProductId, group: &GroupId) -> Result<Option<UnderWay>, Infallible> {
+        let group = self.snapshot().fleet.under_way_in(product, group);
+        Ok(group.map(|group| UnderWay { product: product.clone(), group }))
     }
 
     fn census(

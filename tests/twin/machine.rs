@@ -172,8 +172,7 @@ pub struct Census {
     pub eligible: u64,
     pub counted: u64,
     pub threshold: Option<u64>,
-    /// How many were in already, and how many come in.
-    pub before: u64,
+    /// How many of those were not in before.
     pub newcomers: u64,
 }
 
@@ -214,7 +213,10 @@ pub enum Command {
     Put { group: String, rollout: Box<Rollout> },
     Assign { group: String, version: Option<String> },
     Deny { version: String, denied: bool },
+    CapDownloads { group: String, max: Option<u32> },
+    Policy { group: String, forward_only: bool },
     State { serial: String, state: &'static str },
+    Cap { serial: String, version: Option<String> },
     Pin { serial: String, version: Option<String> },
     Move { serial: String, group: String, at: i64 },
     Join { serial: String, group: String, at: i64 },
@@ -258,6 +260,13 @@ impl Rollout {
 
 pub fn failures(counts: &Counts) -> u64 {
     counts[strength("missing")] + counts[strength("failed")]
+}
+
+impl Census {
+    pub fn opened(&self, at: i64) -> Opened {
+        let (counted, newcomers, eligible) = (Some(self.counted), Some(self.newcomers), Some(self.eligible));
+        Opened { at, threshold: self.threshold, counted, newcomers, eligible }
+    }
 }
 
 impl Gate {
@@ -310,6 +319,24 @@ impl Machine {
         self.group(group).rollout.as_ref().filter(|rollout| rollout.is_under_way())?.run(group)
     }
 
+    /// Until when the device holds a place among the downloads of its group.
+    pub fn place(&self, serial: &str) -> Option<i64> {
+        self.places.get(&(self.devices[serial].group.clone(), serial.to_owned())).copied()
+    }
+
+    /// The ledger is asked only where the group has a rollout under way or a cap on downloads.
+    fn is_asked(&self, serial: &str) -> bool {
+        self.run_of(serial).is_some() || self.group(&self.devices[serial].group).downloads_max.is_some()
+    }
+
+    /// All was sent of something that is on no run's account.
+    pub fn release(&mut self, serial: &str, at: i64) {
+        let place = (self.devices[serial].group.clone(), serial.to_owned());
+        if let Some(end) = self.places.get_mut(&place) {
+            *end = (*end).min(at);
+        }
+    }
+
     pub fn account(&self, serial: &str) -> Option<&Account> {
         self.accounts.get(&self.run_of(serial)?)?.get(serial)
     }
@@ -336,7 +363,7 @@ impl Machine {
                 cap: device.cap.clone(),
                 entered_at: device.entered_at,
                 claim_expires_at: account.map(|account| account.claim_expires_at),
-                download_expires_at: self.places.get(&(device.group.clone(), serial.to_owned())).copied(),
+                download_expires_at: self.place(serial).filter(|_| self.is_asked(serial)),
                 penalty: account.and_then(|account| account.failed.clone()).map(|(hop, _, end)| (hop, end)),
             }];
             let taken = self.run_of(serial).map_or(0, |run| self.slots_taken(&run));
@@ -626,7 +653,7 @@ impl Machine {
         let n = match rollout.waves[wave].size {
             Size::All => {
                 let newcomers = eligible - was_in;
-                return Some(Census { eligible, counted: eligible, threshold: None, before: was_in, newcomers });
+                return Some(Census { eligible, counted: eligible, threshold: None, newcomers });
             }
             Size::First(n) => u64::from(n),
             Size::Share(bps) => (eligible * u64::from(bps)).div_ceil(10_000),
@@ -637,7 +664,7 @@ impl Machine {
         let nth = counted.get(n.saturating_sub(1) as usize).or(counted.last()).filter(|_| n > 0);
         let threshold = nth.map(|(rank, ..)| *rank).max(before);
         let inside = counted.iter().filter(|(rank, ..)| threshold.is_some_and(|t| *rank <= t)).count() as u64;
-        Some(Census { eligible, counted: inside, threshold, before: was_in, newcomers: inside - was_in })
+        Some(Census { eligible, counted: inside, threshold, newcomers: inside - was_in })
     }
 
     /// The wave that a gate judges: the last open one that admitted somebody, at its census or since.
@@ -648,11 +675,13 @@ impl Machine {
 
     /// Takes every step that is due, group by group.
     pub fn advance(&mut self, now: i64) -> Vec<Moved> {
-        let mut all = vec![];
         let ids: Vec<String> = self.groups.iter().map(|group| group.plain.id.clone()).collect();
-        for id in ids {
-            while self.advance_once(&id, now, &mut all) {}
-        }
+        ids.iter().flat_map(|id| self.advance_group(id, now)).collect()
+    }
+
+    pub fn advance_group(&mut self, id: &str, now: i64) -> Vec<Moved> {
+        let mut all = vec![];
+        while self.advance_once(id, now, &mut all) {}
         all
     }
 
@@ -718,11 +747,7 @@ impl Machine {
                 let grows = !sized || wave == 0 || rollout.waves[wave - 1].size != rollout.waves[wave].size;
                 (Some(Opened { at: now, threshold: None, counted: None, newcomers: None, eligible: None }), grows)
             }
-            Some(Some(Census { eligible, counted, threshold, newcomers, .. })) => {
-                let (counted, eligible) = (Some(counted), Some(eligible));
-                let opened = Opened { at: now, threshold, counted, newcomers: Some(newcomers), eligible };
-                (Some(opened), newcomers > 0)
-            }
+            Some(Some(census)) => (Some(census.opened(now)), census.newcomers > 0),
         };
         all.push(Moved::Open { group, wave, progress: found, opened });
         if let Some(opened) = opened {
@@ -821,6 +846,7 @@ impl Machine {
                     (Some(newcomers), ..) => newcomers > 0,
                     (None, true, false) => opened.threshold > before,
                     (None, true, true) => grows,
+                    // Nobody counted: somebody may be in now.
                     (None, false, _) => true,
                 };
                 self.open(group, *wave, *opened, admitted);
@@ -830,6 +856,15 @@ impl Machine {
             Command::Deny { version, denied } => {
                 let list = &mut self.product.as_mut().unwrap().firmware;
                 list.iter_mut().find(|one| one.version == *version).ok_or("no such firmware")?.denied = *denied;
+            }
+            Command::CapDownloads { group, max } => self.group_mut(group).downloads_max = *max,
+            Command::Policy { group, forward_only } => self.group_mut(group).plain.forward_only = *forward_only,
+            Command::Cap { serial, version } => {
+                let device = self.devices.get(serial).ok_or("no such device")?;
+                if device.pin.iter().any(|pin| self.above(pin, version)) {
+                    return Err("L3: a pin above a cap");
+                }
+                self.devices.get_mut(serial).unwrap().cap.clone_from(version);
             }
             Command::State { serial, state } => {
                 self.devices.get_mut(serial).ok_or("no such device")?.state = state;
@@ -906,7 +941,12 @@ impl Machine {
             }
             let salt = |rollout: &Rollout| rollout.salt.clone().unwrap_or(rollout.id.clone());
             let target = |rollout: &Rollout| format!("{:?}", rollout.target);
+            let sizes = |rollout: &Rollout| -> Vec<Size> {
+                rollout.waves.iter().take(opened(old).len()).map(|wave| wave.size).collect()
+            };
             let frozen = target(old) != target(new)
+                || sizes(old) != sizes(new)
+                || old.first_come != new.first_come
                 || salt(old) != salt(new)
                 || old.tail != new.tail
                 || old.first.iter().any(|serial| !new.first.contains(serial));

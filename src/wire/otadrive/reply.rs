@@ -118,14 +118,15 @@ impl Request {
         let last = match &decision.verdict {
             Verdict::Serve(Offer::Firmware(offer)) => sends_last_byte(&response, offer.artifact.size_bytes()),
             Verdict::Serve(Offer::Resource(resource)) => sends_last_byte(&response, resource.size_bytes()),
-            Verdict::Serve(Offer::Config(_)) => true,
+            Verdict::Serve(Offer::Config(_) | Offer::Resources(_)) => true,
             _ => false,
         };
         let ends = found.identity().filter(|_| last).map(|(product, device)| Ends {
             product: product.id().clone(),
             group: device.group().clone(),
             serial: device.serial().into(),
-            downloaded: self.downloaded(attended, times),
+            // A list is no resource yet.
+            downloaded: self.downloaded(attended, times).filter(|_| !matches!(self.call, Call::ResourceList { .. })),
             grace_secs: times.grace_secs,
         });
         let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
