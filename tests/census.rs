@@ -12,7 +12,7 @@ fn naive(plain: &world::Product, spec: &ProductFleetSpec, group: &GroupSpec, wav
     let rollout = group.rollout.as_ref().unwrap();
     let before = rollout.waves[..wave].iter().filter_map(|wave| wave.opened.and_then(|opened| opened.threshold)).max();
     let last = wave + 1 == rollout.waves.len();
-    let mut counted = vec![];
+    let (mut counted, mut in_before) = (vec![], 0);
     for device in spec.devices.iter().filter(|device| device.group == group.id && device.state == DeviceState::Verified)
     {
         let first = rollout.first.contains(&device.serial);
@@ -40,7 +40,7 @@ fn naive(plain: &world::Product, spec: &ProductFleetSpec, group: &GroupSpec, wav
             };
             let there =
                 device.version.as_ref().is_some_and(|version| reference::equal(plain, version.as_bytes(), target));
-            let in_already = before.is_some_and(|threshold| rank <= threshold);
+            let in_already = !late && before.is_some_and(|threshold| rank <= threshold);
             let kept = device.pin.is_some()
                 || above(&device.cap)
                 || above(&group.cap)
@@ -50,10 +50,10 @@ fn naive(plain: &world::Product, spec: &ProductFleetSpec, group: &GroupSpec, wav
             }
         }
         counted.push(rank);
+        in_before += u64::from(!late && before.is_some_and(|threshold| rank <= threshold));
     }
     counted.sort();
     let eligible = counted.len() as u64;
-    let in_before = counted.iter().filter(|rank| before.is_some_and(|threshold| **rank <= threshold)).count() as u64;
     let n = match rollout.waves[wave].size {
         WaveSize::All => {
             return Some(Census { eligible, counted: eligible, newcomers: eligible - in_before, threshold: None });

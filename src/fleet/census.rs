@@ -113,7 +113,10 @@ pub struct CensusTaker<'a> {
     /// Nobody can be given the target: it is above the group's cap.
     capped: bool,
     eligible: u64,
+    /// Those whose rank is within it.
     within_before: u64,
+    /// Those of them whom an earlier wave admitted: not who was kept to the last one (R4).
+    in_already: u64,
     first: u64,
     ranks: Smallest,
     asked: Option<Asked>,
@@ -161,6 +164,7 @@ impl<'a> CensusTaker<'a> {
             capped: target.is_some_and(above),
             eligible: 0,
             within_before: 0,
+            in_already: 0,
             first: 0,
             ranks: Smallest { keep, bound: u64::MAX, ranks: Vec::new() },
             asked: None,
@@ -217,7 +221,8 @@ impl<'a> CensusTaker<'a> {
             return;
         }
         let rank = self.rollout.rank_of(self.product.id().as_str(), serial);
-        let in_already = self.before.is_some_and(|threshold| rank <= threshold);
+        let within_before = self.before.is_some_and(|threshold| rank <= threshold);
+        let in_already = within_before && !self.rollout.keeps_for_last_wave(serial, entered_at);
         if on_target && !in_already {
             return;
         }
@@ -226,7 +231,8 @@ impl<'a> CensusTaker<'a> {
             asked.counted |= *asked.serial == *serial;
         }
         self.eligible += 1;
-        self.within_before += u64::from(in_already);
+        self.within_before += u64::from(within_before);
+        self.in_already += u64::from(in_already);
         self.first += u64::from(rank == 0);
         self.ranks.push(rank);
     }
@@ -235,6 +241,7 @@ impl<'a> CensusTaker<'a> {
     pub fn join(&mut self, other: Self) {
         self.eligible += other.eligible;
         self.within_before += other.within_before;
+        self.in_already += other.in_already;
         self.first += other.first;
         if let (Some(asked), Some(other)) = (&mut self.asked, other.asked) {
             asked.before += other.before;
@@ -257,7 +264,7 @@ impl<'a> CensusTaker<'a> {
                 u64::try_from(share).unwrap_or(u64::MAX)
             }
             WaveSize::All => {
-                let newcomers = eligible - self.within_before;
+                let newcomers = eligible - self.in_already;
                 return Ok(Census { eligible, counted: eligible, newcomers, threshold: None });
             }
         };
@@ -270,7 +277,7 @@ impl<'a> CensusTaker<'a> {
             (Some((rank, counted)), before) if before.is_none_or(|before| rank > before) => (Some(rank), counted),
             (_, before) => (before, self.within_before),
         };
-        Ok(Census { eligible, counted, newcomers: counted - self.within_before, threshold })
+        Ok(Census { eligible, counted, newcomers: counted - self.in_already, threshold })
     }
 }
 

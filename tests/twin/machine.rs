@@ -26,6 +26,8 @@ pub struct Machine {
     pub accounts: BTreeMap<Run, BTreeMap<String, Account>>,
     /// (group, serial): until when the place among the downloads is held.
     pub places: BTreeMap<(String, String), i64>,
+    /// The store cannot count its devices: shares open by a threshold that is expected to be right (R3).
+    pub cannot_count: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -627,7 +629,8 @@ impl Machine {
         for (serial, device) in self.devices.iter().filter(|(_, device)| device.group == group) {
             let rank = self.rank(rollout, serial);
             // A census does not know who holds a slot.
-            let in_already = before.is_some_and(|threshold| rank <= threshold);
+            let in_already =
+                before.is_some_and(|threshold| rank <= threshold) && !self.kept_to_the_last(rollout, serial);
             let excluded = rollout.excluded.contains(serial);
             let kept = self.kept_to_the_last(rollout, serial) && !is_last;
             let taken = match &rollout.target {
@@ -740,12 +743,23 @@ impl Machine {
         };
         let sized = rollout.waves[wave].size != Size::All;
         let census = (!rollout.first_come).then(|| self.census(id, wave));
+        let uncounted = |threshold| Opened { at: now, threshold, counted: None, newcomers: None, eligible: None };
+        let before = rollout.threshold_before(wave);
         let (opened, admitted) = match census {
+            Some(_) if self.cannot_count => match rollout.waves[wave].size {
+                Size::First(_) => (None, false),
+                Size::Share(bps) => {
+                    let ranks = (u128::from(bps) << 64).div_ceil(10_000);
+                    let threshold = Some((ranks - 1) as u64).max(before);
+                    (Some(uncounted(threshold)), threshold > before)
+                }
+                Size::All => (Some(uncounted(None)), true),
+            },
             Some(None) => (None, false),
             // First come: slots are claimed, and nobody is counted.
             None => {
                 let grows = !sized || wave == 0 || rollout.waves[wave - 1].size != rollout.waves[wave].size;
-                (Some(Opened { at: now, threshold: None, counted: None, newcomers: None, eligible: None }), grows)
+                (Some(uncounted(None)), grows)
             }
             Some(Some(census)) => (Some(census.opened(now)), census.newcomers > 0),
         };
