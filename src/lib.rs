@@ -39,8 +39,8 @@
 //!
 //! # Features
 //!
-//! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `contract` is the suite for
-//! stores. Turning one on adds names and changes no verdict.
+//! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `contract` has the suites for
+//! stores and ledgers. Turning one on adds names and changes no verdict.
 //!
 //! # What it is not
 //!

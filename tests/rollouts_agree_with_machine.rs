@@ -15,12 +15,13 @@ use otagate::*;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 use twin::draw::{Draw, NOW};
 use twin::machine::{self as plain, Command, Machine, Moved, OUTCOMES, Size, failures, strength};
 use twin::translate::{check_in, fleet_spec, plain_answer};
 use twin::{reference, world};
 
-const RUNS: u64 = 4_000;
+const RUNS: u64 = 3_000;
 const STEPS: u64 = 120;
 const HOUR: i64 = 3_600_000;
 
@@ -64,6 +65,7 @@ fn whatever_happens() {
         "moved: open",
         "moved: open, healthy",
         "moved: open refused",
+        "moved: open, expected",
         "moved: halt",
         "moved: halt by an early wave",
         "moved: complete",
@@ -76,6 +78,8 @@ fn whatever_happens() {
         "missing",
         "law: a pause kept a claim",
         "law: downgraded",
+        "law: a lease kept an offer",
+        "law: a lease outlived its rollout",
         "law: exactly so many",
         "stale replica refused",
         "stale conductor lost",
@@ -172,6 +176,8 @@ struct Unit {
     config: String,
     /// What it was served last and has not yet taken, with the attempt that it is.
     taking: Option<(Served, Option<Attempt>)>,
+    /// The lease that it was given with it, and the file.
+    lease: Option<(Lease, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -213,10 +219,12 @@ impl<S> Drop for History<'_, S> {
     }
 }
 
-/// A store as a slow replica sees it: what is under way it looked up some time ago.
+/// A store as a slow replica sees it: what is under way it looked up some time ago. Or one that cannot count.
 struct Slow<'s, S> {
     store: &'s S,
     looked: Cell<Vec<UnderWay>>,
+    /// It cannot count its devices.
+    cannot_count: bool,
 }
 
 impl<S: RolloutStore> RolloutStore for Slow<'_, S> {
@@ -228,7 +236,7 @@ impl<S: RolloutStore> RolloutStore for Slow<'_, S> {
     }
 
     fn census(&self, product: &ProductId, group: &Group, wave: usize) -> Result<Result<Census, CensusFault>, S::Error> {
-        self.store.census(product, group, wave)
+        if self.cannot_count { Ok(Err(CensusFault::CannotCount)) } else { self.store.census(product, group, wave) }
     }
 
     fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, S::Error> {
@@ -367,7 +375,7 @@ fn penalty(draw: &mut Draw) -> (u32, u32) {
 impl<S: Held> History<'_, S> {
     fn new(seed: u64, mut draw: Draw, met: &mut Met) -> History<'_, S> {
         let d = &mut draw;
-        let mut machine = Machine { product: Some(product(d)), ..Machine::default() };
+        let mut machine = Machine { product: Some(product(d)), cannot_count: d.once_in(10), ..Machine::default() };
         let groups = 1 + d.below(2) as usize;
         machine.groups = ["default", "canary"].into_iter().take(groups).map(|id| group(d, id)).collect();
         let mut units = BTreeMap::new();
@@ -378,6 +386,7 @@ impl<S: Held> History<'_, S> {
                 hardware: d.of(&["a", "a", "a", "a", "b", "", "z"]).to_owned(),
                 config: d.of(&CONFIGS).to_owned(),
                 taking: None,
+                lease: None,
             };
             let cap = d.some(12, |d| d.of(&["1.5.0", TARGET]).to_owned());
             let device = plain::Device {
@@ -494,8 +503,9 @@ impl<S: Held> History<'_, S> {
                     let serial = self.any_serial();
                     self.check_in(&serial);
                 }
-                40..62 => self.go_on_taking(),
-                62..68 => self.deliver(),
+                40..44 => self.take_a_range(),
+                44..63 => self.go_on_taking(),
+                63..68 => self.deliver(),
                 68..74 => self.hear_from_the_host(),
                 74..86 => self.advance(),
                 86..93 => self.operate(),
@@ -557,20 +567,23 @@ impl<S: Held> History<'_, S> {
         let theirs = self.machine.attend(ask, until);
         let version = String::from_utf8_lossy(&ask.version).into_owned();
         self.log.push(format!("{}: {serial} on {version:?} asks for {:?}: {theirs:?}", self.now, ask.want));
-        let (answer, attempt, seen) = {
+        let (answer, attempt, seen, lease) = {
             let asked = check_in(ask);
             let view = self.store.view().unwrap();
             let mut found = store::fetch(&view, &asked).unwrap();
             let (until, now) = (Timestamp::from_millis(until), Timestamp::from_millis(self.now));
             let attended = attend(&self.ledger, &mut found, &asked, until, now, &mut NoTrace).unwrap();
-            (plain_answer(&attended.decision), attended.attempt, attended.seen)
+            let lease =
+                attended.found.group().and_then(|group| Lease::of(&attended.decision, group.id(), &ask.version, until));
+            let lease = lease.map(|lease| Lease { attempt: attended.attempt.clone(), ..lease });
+            (plain_answer(&attended.decision), attended.attempt, attended.seen, lease)
         };
         assert_eq!(answer, theirs.answer, "what {serial} is told (left: the crate)");
         assert_eq!(attempt.as_ref().map(|attempt| attempt.number), theirs.attempt, "the attempt of {serial}");
         assert_eq!(seen.as_ref().map(plain_report), theirs.seen, "what was seen of {serial}");
         self.meet(format!("reason: {}", answer.reason));
         if theirs.missed {
-            self.meet("missing");
+            self.meet(if theirs.attempt.is_some() { "missing, and offered again at once" } else { "missing" });
         }
         if let Some(number) = theirs.attempt {
             let new = before.is_none_or(|before| before.number < number);
@@ -596,13 +609,51 @@ impl<S: Held> History<'_, S> {
                     Served::Config(CONFIGS.iter().find(of).unwrap().to_string())
                 }
             };
-            self.units.get_mut(serial).unwrap().taking = Some((served, attempt));
+            let unit = self.units.get_mut(serial).unwrap();
+            unit.taking = Some((served, attempt));
+            unit.lease = lease.zip(answer.artifact.clone()).or(unit.lease.take());
         }
         if !self.draw.once_in(3) && answer.status != 401 {
             let hardware = self.draw.some(2, |_| self.units[serial].hardware.clone());
             self.command(Command::See { serial: serial.into(), version, hardware });
         }
         (answer, theirs.attempt)
+    }
+
+    /// Another range of what it is taking, under a lease: the same file whatever became of its rollout, and nothing of it goes into the ledger.
+    fn take_a_range(&mut self) {
+        let serial = self.any_serial();
+        let unit = self.units[&serial].clone();
+        let (Some((lease, file)), Some(device)) = (unit.lease, self.machine.devices.get(&serial)) else { return };
+        let firmware = self.machine.product().firmware.iter().find(|one| one.version == *lease.firmware).unwrap();
+        let same = unit.version.as_bytes() == lease.version && device.group == lease.group.as_str();
+        let arrived = reference::equal(self.machine.product(), unit.version.as_bytes(), &lease.firmware);
+        let live = self.now < lease.expires_at.millis();
+        if device.state != "verified" || firmware.denied || !same || !live || arrived {
+            return;
+        }
+        self.log.push(format!("{}: {serial} takes a range of {file}", self.now));
+        let before = self.ledger.rows();
+        let ask = CheckIn {
+            version: unit.version.as_bytes(),
+            hardware: unit.hardware.as_bytes(),
+            ..CheckIn::new(b"key", serial.as_bytes())
+        };
+        let view = self.store.view().unwrap();
+        let mut found = store::fetch(&view, &ask).unwrap();
+        found.lend(Some(Arc::new(lease)));
+        let (until, now) = (Timestamp::from_millis(self.now + HOUR), Timestamp::from_millis(self.now));
+        let attended = attend(&self.ledger, &mut found, &ask, until, now, &mut NoTrace).unwrap();
+        let answer = plain_answer(&attended.decision);
+        assert_eq!((answer.status, answer.artifact, answer.effect), (200, Some(file), None), "under a lease");
+        assert_eq!(attended.seen, None);
+        drop(view);
+        assert_eq!(self.ledger.rows(), before, "a range was written down as an offer");
+        self.meet("law: a lease kept an offer");
+        if !self.machine.group(&self.machine.devices[&serial].group).rollout.as_ref().unwrap().state.contains("running")
+        {
+            self.meet("law: a lease outlived its rollout");
+        }
     }
 
     /// A download ends, an image is installed, or is not.
@@ -679,7 +730,7 @@ impl<S: Held> History<'_, S> {
         assert_eq!(ours, theirs, "what a report changed (left: the crate)");
         self.meet(format!("noted: {ours}"));
         let account = self.machine.accounts.get(&report.run).and_then(|devices| devices.get(&report.serial));
-        let times = account.and_then(|account| account.failed.as_ref()).map_or(0, |(_, times, _)| *times);
+        let times = account.and_then(|account| account.failed()).map_or(0, |(_, times, _)| times);
         if ours == "moved" && times > 1 {
             self.meet("failed again");
         }
@@ -719,7 +770,8 @@ impl<S: Held> History<'_, S> {
     fn advance(&mut self) {
         let before = self.machine.clone();
         let now = Timestamp::from_millis(self.now);
-        let conductor = Conductor::new(&self.store, &self.ledger);
+        let store = Slow { store: &self.store, looked: Cell::default(), cannot_count: self.machine.cannot_count };
+        let conductor = Conductor::new(&store, &self.ledger);
         let all = !self.draw.once_in(5);
         let (ours, theirs) = if all {
             (conductor.advance(now).unwrap(), self.machine.advance(self.now))
@@ -737,7 +789,7 @@ impl<S: Held> History<'_, S> {
         }
         // Another replica finds nothing left to do, but what is refused again.
         if all && self.draw.once_in(3) {
-            let again = Conductor::new(&self.store, &self.ledger).advance(now).unwrap();
+            let again = Conductor::new(&self.as_it_counts(), &self.ledger).advance(now).unwrap();
             let theirs = sorted(self.machine.advance(self.now));
             assert_eq!(again.iter().map(plain_moved).collect::<Vec<_>>(), theirs);
             let refused =
@@ -745,6 +797,11 @@ impl<S: Held> History<'_, S> {
             assert!(theirs.iter().all(refused), "a second replica went on: {theirs:?}");
             self.meet("replica agrees");
         }
+    }
+
+    /// The store as a conductor of this history sees it.
+    fn as_it_counts(&self) -> Slow<'_, S> {
+        Slow { store: &self.store, looked: Cell::default(), cannot_count: self.machine.cannot_count }
     }
 
     /// R3 and R8, whatever the twin thinks.
@@ -766,6 +823,7 @@ impl<S: Held> History<'_, S> {
             Moved::Open { group, progress, opened, .. } => {
                 self.meet(match (opened, progress) {
                     (None, _) => "moved: open refused",
+                    (Some(plain::Opened { threshold: Some(_), counted: None, .. }), _) => "moved: open, expected",
                     (_, None) => "moved: open",
                     (_, Some(_)) => "moved: open, healthy",
                 });
@@ -865,7 +923,7 @@ impl<S: Held> History<'_, S> {
             if same { fresh.push(id) } else { stale.push(id) }
         }
         let before: Vec<Group> = stale.iter().map(|id| self.store.group(id)).collect();
-        let slow = Slow { store: &self.store, looked: Cell::new(looked) };
+        let slow = Slow { looked: Cell::new(looked), ..self.as_it_counts() };
         let now = Timestamp::from_millis(self.now);
         let (lost, ours): (Vec<_>, Vec<_>) = Conductor::new(&slow, &self.ledger)
             .advance(now)
@@ -880,7 +938,11 @@ impl<S: Held> History<'_, S> {
         assert!(lost.iter().all(harmless), "a replica that looked too long ago moved something on");
         assert_eq!(ours.iter().map(plain_moved).collect::<Vec<_>>(), sorted(theirs));
         for was in before {
-            assert_eq!(self.store.group(was.id().as_str()), was, "a replica that looked too long ago changed something");
+            assert_eq!(
+                self.store.group(was.id().as_str()),
+                was,
+                "a replica that looked too long ago changed something"
+            );
         }
         if lost.iter().any(|moved| moved.outcome == MoveOutcome::Lost) {
             self.meet("stale conductor lost");
@@ -987,7 +1049,7 @@ impl<S: Held> History<'_, S> {
             _ => {
                 let serial = format!("SN-{:02}", self.units.len());
                 let version = self.draw.of(&["1.0.0", "1.0.0", "", TARGET]).to_owned();
-                let unit = Unit { version, hardware: "a".into(), config: "[]".into(), taking: None };
+                let unit = Unit { version, hardware: "a".into(), config: "[]".into(), taking: None, lease: None };
                 self.units.insert(serial.clone(), unit);
                 Command::Join { serial, group, at }
             }
@@ -1330,7 +1392,7 @@ impl<S: Held> History<'_, S> {
             standing.slots_taken,
         );
         let place = self.machine.place(serial);
-        let failed = account.and_then(|account| account.failed.clone()).map(|(hop, _, end)| (hop, end));
+        let failed = account.and_then(|account| account.failed()).map(|(hop, _, end)| (hop, end));
         let theirs = (
             account.map_or(0, |account| account.number),
             account.map(|account| account.claim_expires_at),

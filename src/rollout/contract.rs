@@ -30,7 +30,7 @@
 //!
 //! **What is not asked.** A promise that rests on a broken one is skipped, so that the first finding is the cause; the [`Report`] says so.
 //!
-//! **What it needs.** Some thirty ledgers of at most some thousand rows, about twenty thousand calls, eight threads at once. A ledger may fail where many write
+//! **What it needs.** Some thirty ledgers of at most some thousand rows, some twenty-five thousand calls, eight threads at once. A ledger may fail where many write
 //! at once, as databases do: the call is made again when there is time. It may not fail otherwise.
 //!
 //! **What it leaves out.** Two processes on one ledger: eight threads share it here, and a ledger that locks in its own process only will pass, though

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Where a host keeps what its devices were offered and what became of it. The same on every replica: each call is one atomic step, whoever makes it.
 ///
 /// Nothing here decides: the rules of a rollout come with each call, and the ledger keeps account. [`MemoryLedger`](super::MemoryLedger) is the plain one;
-/// [`contract`](super::contract) asks of any other whether it keeps the same account.
+/// the contract suite (feature `contract`) asks of any other whether it keeps the same account.
 ///
 /// **Which wrong answers are safe.** None: a slot that is given twice, or an outcome that is counted twice or lost, moves a rollout that should stand. A ledger
 /// that is not sure fails: an error serves nobody (V4).
@@ -39,11 +39,12 @@ pub trait Ledger {
     /// The ledger cannot be written. A refusal is no error.
     fn claim(&self, ask: &ClaimAsk<'_>, now: Timestamp) -> Result<Result<Claimed, ClaimRefused>, Self::Error>;
 
-    /// Takes down what became of an attempt. Late, twice, or out of order, it counts once: only the latest attempt counts, and in it the strongest outcome. Of two
-    /// reports of the same outcome the one with fewer resumes says when it came about.
+    /// Takes down what became of an attempt. Late, twice, or out of order, it counts once: only the latest attempt counts, and in it
     ///
-    /// What it ends: `downloaded`, the claim and the place `grace_secs` after `at`, if they live so long; what is stronger, both at once. A failure counts towards
-    /// the device's penalty at this hop, once per attempt; who arrives owes none.
+    /// - the strongest outcome; of several reports of that the fewest resumes.
+    /// - the earliest end that any report says for the claim and the place: `downloaded`, `grace_secs` after `at`; what is stronger, `at`. It never prolongs them.
+    /// - the penalty, if the strongest outcome is a failure: until the earliest end that any report of that outcome says. It is longer for each attempt in a row
+    ///   that failed at the same hop; an attempt that failed at another hop, or arrived, begins anew.
     ///
     /// # Errors
     /// The ledger cannot be written.
@@ -54,10 +55,7 @@ pub trait Ledger {
     ///
     /// # Errors
     /// The ledger cannot be written.
-    fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), Self::Error> {
-        let _ = (of, at);
-        Ok(())
-    }
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), Self::Error>;
 
     /// The account of a run; what is recent is what came about with at least so many resumes, offers apart. A run that nobody was offered has an empty one.
     ///
@@ -104,7 +102,7 @@ pub struct Tried {
     pub wave: u32,
     /// The version that was offered; empty for configs and resources.
     pub hop: Box<str>,
-    /// How many attempts in a row were at this hop.
+    /// How many attempts in a row were at this hop; after one that arrived, counted anew.
     pub offers: u32,
     /// When the first of those was made.
     pub first_offered_at: Timestamp,
@@ -126,7 +124,7 @@ impl Tried {
 /// What is claimed before something is served (V7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimAsk<'a> {
-    /// For whom. Without a run no offer is recorded.
+    /// For whom. The run is one of its product and group; without one, `offer` is not looked at.
     pub of: Of<'a>,
     /// What is offered on the run's account.
     pub offer: Option<OfferAsk<'a>>,
@@ -139,7 +137,7 @@ pub struct ClaimAsk<'a> {
 /// An offer to be recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfferAsk<'a> {
-    /// The wave that the device is in, counted from 0; of its first offer it is kept.
+    /// The wave that the device is in, counted from 0, below [`WAVES_MAX`](crate::WAVES_MAX); that of its first offer is kept.
     pub wave: u32,
     /// The version that is offered; empty for configs and resources.
     pub hop: &'a str,
@@ -229,7 +227,7 @@ impl Ledger for NoLedger {
     }
 
     fn claim(&self, ask: &ClaimAsk<'_>, _: Timestamp) -> Result<Result<Claimed, ClaimRefused>, Self::Error> {
-        let limited = ask.offer.is_some_and(|offer| offer.slots_max.is_some());
+        let limited = ask.of.run.and(ask.offer).is_some_and(|offer| offer.slots_max.is_some());
         Ok(match ask.downloads_max {
             _ if limited => Err(ClaimRefused::Slots),
             Some(_) => Err(ClaimRefused::Downloads),

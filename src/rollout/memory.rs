@@ -2,7 +2,7 @@
 
 use super::ledger::{ClaimAsk, Claimed, Held, Ledger, Noted, Of, OfferAsk, Report, Tried};
 use super::statistics::{Outcome, Outcomes, Statistics};
-use crate::fleet::{GroupId, ProductId, Run};
+use crate::fleet::{GroupId, ProductId, Run, WAVES_MAX};
 use crate::store::StandingRecord;
 use crate::time::Timestamp;
 use crate::verdict::ClaimRefused;
@@ -68,7 +68,10 @@ struct Entry {
     /// How many resumes the outcome came about with.
     resumes: u32,
     claim_expires_at: Timestamp,
-    failed: Option<Box<FailedAt>>,
+    /// Where earlier attempts failed.
+    before: Option<Box<FailedAt>>,
+    /// Until when it waits, if this attempt is one that failed.
+    waits_until: Option<Timestamp>,
 }
 
 /// Where a device failed last, how often in a row, and until when it waits.
@@ -85,6 +88,8 @@ struct FailedAt {
 struct Places {
     ends: HashMap<Box<str>, Timestamp>,
     by_end: BTreeSet<(Timestamp, Box<str>)>,
+    /// When a place was taken last.
+    taken_at: Option<Timestamp>,
 }
 
 impl Places {
@@ -104,16 +109,16 @@ impl Places {
 
     /// `O(live)`.
     fn live(&self, now: Timestamp) -> u32 {
-        // Above every serial that ends now.
-        let after = (
-            Bound::Included((Timestamp::from_millis(now.millis().saturating_add(1)), Box::from(""))),
-            Bound::Unbounded,
-        );
+        // Whoever ends in the next millisecond or later; at the end of time, nobody.
+        let Some(next) = now.millis().checked_add(1) else { return 0 };
+        let after = (Bound::Included((Timestamp::from_millis(next), Box::from(""))), Bound::Unbounded);
         u32::try_from(self.by_end.range(after).count()).unwrap_or(u32::MAX)
     }
 
+    /// Forgets what lapsed long ago, by the earlier of two clocks: one that is ahead for a moment forgets nobody.
     fn sweep(&mut self, now: Timestamp) {
-        let long_ago = now.plus_secs(-PLACE_KEPT_SECS);
+        let earlier = self.taken_at.replace(now).map_or(now, |before| before.min(now));
+        let long_ago = earlier.plus_secs(-PLACE_KEPT_SECS);
         while let Some((end, serial)) = self.by_end.pop_first() {
             if end >= long_ago {
                 self.by_end.insert((end, serial));
@@ -152,14 +157,16 @@ impl RunBook {
         let entry = match self.devices.get(serial) {
             None => Entry {
                 number: 1,
-                wave: offer.wave,
+                // No rollout has more waves.
+                wave: offer.wave.min(WAVES_MAX as u32 - 1),
                 hop,
                 offers: 1,
                 first_offered_at: now,
                 outcome: Outcome::Offered,
                 resumes: 0,
                 claim_expires_at: until,
-                failed: None,
+                before: None,
+                waits_until: None,
             },
             Some(before) if now < before.claim_expires_at && before.hop == hop => {
                 return Claimed { attempt: Some(before.number), new: false };
@@ -176,7 +183,8 @@ impl RunBook {
                     outcome: Outcome::Offered,
                     resumes: 0,
                     claim_expires_at: until,
-                    failed: before.failed.clone(),
+                    before: before.failed().map(Box::new),
+                    waits_until: None,
                 }
             }
         };
@@ -185,7 +193,7 @@ impl RunBook {
         Claimed { attempt, new: true }
     }
 
-    /// The outcome that was noted, and when its claim ends now.
+    /// What was noted, and the end that it says for the claim and the place.
     fn note(&mut self, report: &Report, at: Timestamp) -> (Noted, Option<Timestamp>) {
         let Some(before) = self.devices.get(&report.serial) else { return (Noted::Foreign, None) };
         match report.attempt.unwrap_or(before.number) {
@@ -194,33 +202,26 @@ impl RunBook {
             _ => {}
         }
         let mut entry = before.clone();
-        if report.outcome <= entry.outcome {
-            if report.outcome == entry.outcome && entry.outcome != Outcome::Offered && report.resumes < entry.resumes {
-                entry.resumes = report.resumes;
-                self.put(&report.serial, entry);
-            }
-            return (Noted::Known, None);
-        }
-        let failed_before = entry.outcome.is_failure();
-        (entry.outcome, entry.resumes) = (report.outcome, report.resumes);
         let end = match report.outcome {
-            Outcome::Downloaded => at.plus_secs(report.grace_secs.into()),
-            _ => at,
+            Outcome::Offered => None,
+            Outcome::Downloaded => Some(at.plus_secs(report.grace_secs.into())),
+            _ => Some(at),
         };
-        entry.claim_expires_at = entry.claim_expires_at.min(end);
-        match report.outcome {
-            Outcome::Installed | Outcome::Confirmed => entry.failed = None,
-            Outcome::Failed | Outcome::Missing if !failed_before => {
-                let again = entry.failed.as_ref().filter(|failed| failed.hop == entry.hop);
-                let times = again.map_or(1, |failed| failed.times.saturating_add(1));
-                let secs = Some(report.penalty.after(times)).filter(|secs| *secs > 0);
-                let until = secs.map(|secs| at.plus_secs(secs.into()));
-                entry.failed = Some(Box::new(FailedAt { hop: entry.hop.clone(), times, until }));
+        entry.claim_expires_at = end.map_or(entry.claim_expires_at, |end| end.min(entry.claim_expires_at));
+        // Everything is a least or a greatest of what was told, so that the order in which it was told is of no account.
+        let noted = if report.outcome > entry.outcome {
+            (entry.outcome, entry.resumes, entry.waits_until) =
+                (report.outcome, report.resumes, entry.waits(report, at));
+            Noted::Moved
+        } else {
+            if report.outcome == entry.outcome && entry.outcome != Outcome::Offered {
+                entry.resumes = entry.resumes.min(report.resumes);
+                entry.waits_until = entry.waits_until.into_iter().chain(entry.waits(report, at)).min();
             }
-            _ => {}
-        }
+            Noted::Known
+        };
         self.put(&report.serial, entry);
-        (Noted::Moved, Some(end))
+        (noted, end)
     }
 }
 
@@ -242,9 +243,7 @@ impl Ledger for MemoryLedger {
             claim_expires_at: entry.map(|entry| entry.claim_expires_at),
             download_expires_at: places.and_then(|places| places.ends.get(of.serial).copied()),
             attempts: entry.map_or(0, |entry| entry.number),
-            penalty: entry
-                .and_then(|entry| entry.failed.as_ref())
-                .and_then(|failed| Some(((*failed.hop).into(), failed.until?))),
+            penalty: entry.and_then(Entry::failed).and_then(|failed| Some(((*failed.hop).into(), failed.until?))),
             place: None,
             downloads_now: places.map_or(0, |places| places.live(now)),
             slots_taken: run.map_or(0, |run| u32::try_from(run.devices.len()).unwrap_or(u32::MAX)),
@@ -258,7 +257,12 @@ impl Ledger for MemoryLedger {
         let run = of.run.and_then(|run| books.runs.get(run));
         let has_slot = run.is_some_and(|run| run.devices.contains_key(of.serial));
         let slots_taken = run.map_or(0, |run| run.devices.len() as u64);
-        if offer.and_then(|offer| offer.slots_max).is_some_and(|max| !has_slot && slots_taken >= u64::from(max)) {
+        if of
+            .run
+            .and(*offer)
+            .and_then(|offer| offer.slots_max)
+            .is_some_and(|max| !has_slot && slots_taken >= u64::from(max))
+        {
             return Ok(Err(ClaimRefused::Slots));
         }
         if let Some(max) = downloads_max {
@@ -332,6 +336,29 @@ impl Ledger for MemoryLedger {
 }
 
 impl Entry {
+    /// Until when a device waits that this report says failed: longer each time in a row at one hop.
+    fn waits(&self, report: &Report, at: Timestamp) -> Option<Timestamp> {
+        let secs = report.penalty.after(self.times());
+        (report.outcome.is_failure() && secs > 0).then(|| at.plus_secs(secs.into()))
+    }
+
+    /// How often in a row it failed at this hop, if this attempt is one that failed.
+    fn times(&self) -> u32 {
+        let again = self.before.as_ref().filter(|failed| failed.hop == self.hop);
+        again.map_or(1, |failed| failed.times.saturating_add(1))
+    }
+
+    /// Where it failed last, and until when it waits: this attempt, if it failed; nowhere, if it arrived; else an earlier one.
+    fn failed(&self) -> Option<FailedAt> {
+        match self.outcome {
+            Outcome::Failed | Outcome::Missing => {
+                Some(FailedAt { hop: self.hop.clone(), times: self.times(), until: self.waits_until })
+            }
+            Outcome::Installed | Outcome::Confirmed => None,
+            Outcome::Offered | Outcome::Downloaded => self.before.as_deref().cloned(),
+        }
+    }
+
     fn tried(&self) -> Tried {
         Tried {
             number: self.number,
@@ -358,9 +385,12 @@ pub struct LedgerRow {
     pub resumes: u32,
     /// When its claim ends, or ended.
     pub claim_expires_at: Timestamp,
-    /// The hop that it failed at last, how often in a row, and until when it waits, if it does.
+    /// Where earlier attempts failed: the hop, how often in a row, and until when the device waited, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<(Box<str>, u32, Option<Timestamp>)>,
+    pub failed_before: Option<(Box<str>, u32, Option<Timestamp>)>,
+    /// Until when it waits, if this attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_until: Option<Timestamp>,
 }
 
 /// One place among a group's downloads, as a row.
@@ -399,8 +429,18 @@ pub enum LedgerFault {
         /// The device.
         serial: Box<str>,
     },
-    /// An attempt that cannot be: its number, or its offers, are 0 or more than its number.
-    #[error("{run}: device `{}` has attempt {number} and {offers} offers", .serial.escape_debug())]
+    /// A device has two places among its group's downloads.
+    #[error("product `{product}`, group `{group}`: device `{}` has two places", .serial.escape_debug())]
+    PlaceTwice {
+        /// The product.
+        product: ProductId,
+        /// The group.
+        group: GroupId,
+        /// The device.
+        serial: Box<str>,
+    },
+    /// An attempt that cannot be: no offers, more offers than attempts, or a wave that no rollout has.
+    #[error("{run}: device `{}` has attempt {number}, {offers} offers at its hop, and wave {wave}", .serial.escape_debug())]
     Attempt {
         /// The run.
         run: Box<Run>,
@@ -410,6 +450,8 @@ pub enum LedgerFault {
         number: u32,
         /// The offers at its hop.
         offers: u32,
+        /// The wave, counted from 0.
+        wave: u32,
     },
 }
 
@@ -425,7 +467,8 @@ impl MemoryLedger {
                 tried: entry.tried(),
                 resumes: entry.resumes,
                 claim_expires_at: entry.claim_expires_at,
-                failed: entry.failed.as_ref().map(|failed| ((*failed.hop).into(), failed.times, failed.until)),
+                failed_before: entry.before.as_ref().map(|failed| ((*failed.hop).into(), failed.times, failed.until)),
+                waits_until: entry.waits_until,
             }));
         }
         for (product, groups) in &books.places {
@@ -450,24 +493,39 @@ impl MemoryLedger {
     /// A device that stands twice in a run, or has an attempt that cannot be.
     pub fn of_rows(rows: LedgerRows) -> Result<Self, LedgerFault> {
         let mut books = Books::default();
-        for LedgerRow { run, serial, tried, resumes, claim_expires_at, failed } in rows.attempts {
+        for LedgerRow { run, serial, tried, resumes, claim_expires_at, failed_before, waits_until } in rows.attempts {
             let Tried { number, wave, hop, offers, first_offered_at, outcome } = tried;
-            if offers == 0 || offers > number {
-                return Err(LedgerFault::Attempt { run: Box::new(run), serial, number, offers });
+            if offers == 0 || offers > number || wave as usize >= WAVES_MAX {
+                return Err(LedgerFault::Attempt { run: Box::new(run), serial, number, offers, wave });
             }
             let book = books.runs.entry(run.clone()).or_default();
             if book.devices.contains_key(&serial) {
                 return Err(LedgerFault::Twice { run: Box::new(run), serial });
             }
-            let failed = failed.map(|(hop, times, until)| Box::new(FailedAt { hop: book.shared(&hop), times, until }));
+            let failed =
+                |(hop, times, until): (Box<str>, _, _)| Box::new(FailedAt { hop: book.shared(&hop), times, until });
+            let before = failed_before.map(failed);
             let hop = book.shared(&hop);
-            book.put(
-                &serial,
-                Entry { number, wave, hop, offers, first_offered_at, outcome, resumes, claim_expires_at, failed },
-            );
+            let entry = Entry {
+                number,
+                wave,
+                hop,
+                offers,
+                first_offered_at,
+                outcome,
+                resumes,
+                claim_expires_at,
+                before,
+                waits_until,
+            };
+            book.put(&serial, entry);
         }
         for PlaceRow { product, group, serial, expires_at } in rows.places {
-            books.places.entry(product).or_default().entry(group).or_default().put(&serial, expires_at);
+            let places = books.places.entry(product.clone()).or_default().entry(group.clone()).or_default();
+            if places.ends.contains_key(&serial) {
+                return Err(LedgerFault::PlaceTwice { product, group, serial });
+            }
+            places.put(&serial, expires_at);
         }
         Ok(Self { books: Mutex::new(books) })
     }

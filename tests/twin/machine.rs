@@ -143,8 +143,26 @@ pub struct Account {
     /// How often the rollout had been resumed when the outcome came about.
     pub resumes: u32,
     pub claim_expires_at: i64,
+    /// Where earlier attempts failed: the hop, how often in a row, and until when it waits.
+    pub failed_before: Option<(String, u32, i64)>,
+    /// Until when it waits, if this attempt failed.
+    pub waits_until: Option<i64>,
+}
+
+impl Account {
+    fn times(&self) -> u32 {
+        self.failed_before.as_ref().filter(|(hop, ..)| *hop == self.hop).map_or(0, |(_, times, _)| *times) + 1
+    }
+
     /// The hop that it failed at last, how often in a row, and until when it waits.
-    pub failed: Option<(String, u32, i64)>,
+    pub fn failed(&self) -> Option<(String, u32, i64)> {
+        match self.outcome {
+            // 0 is never, also where the clock is set back to before the failure.
+            "missing" | "failed" => Some((self.hop.clone(), self.times(), self.waits_until.unwrap_or(i64::MIN))),
+            "installed" | "confirmed" => None,
+            _ => self.failed_before.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -366,7 +384,7 @@ impl Machine {
                 entered_at: device.entered_at,
                 claim_expires_at: account.map(|account| account.claim_expires_at),
                 download_expires_at: self.place(serial).filter(|_| self.is_asked(serial)),
-                penalty: account.and_then(|account| account.failed.clone()).map(|(hop, _, end)| (hop, end)),
+                penalty: account.and_then(|account| account.failed()).map(|(hop, _, end)| (hop, end)),
             }];
             let taken = self.run_of(serial).map_or(0, |run| self.slots_taken(&run));
             p.groups = vec![world::Group {
@@ -530,12 +548,14 @@ impl Machine {
             outcome: "offered",
             resumes: 0,
             claim_expires_at: now,
-            failed: None,
+            failed_before: None,
+            waits_until: None,
         };
         let account = devices.entry(serial.to_owned()).or_insert(first);
         if account.number > 0 && now < account.claim_expires_at && account.hop == hop {
             return account.number;
         }
+        (account.failed_before, account.waits_until) = (account.failed(), None);
         // Who arrived, and is elsewhere again, begins anew.
         if account.hop != hop || ["installed", "confirmed"].contains(&account.outcome) {
             (account.hop, account.offers, account.first_offered_at) = (hop.to_owned(), 0, now);
@@ -573,33 +593,28 @@ impl Machine {
         if number < account.number {
             return "known";
         }
-        if report.outcome == account.outcome {
-            account.resumes = account.resumes.min(report.resumes);
-        }
-        if strength(report.outcome) <= strength(account.outcome) {
-            return "known";
-        }
-        let failed_before = ["missing", "failed"].contains(&account.outcome);
-        (account.outcome, account.resumes) = (report.outcome, report.resumes);
-        let end = if report.outcome == "downloaded" { at + i64::from(report.grace) * 1_000 } else { at };
+        let end = match report.outcome {
+            "offered" => i64::MAX,
+            "downloaded" => at + i64::from(report.grace) * 1_000,
+            _ => at,
+        };
         account.claim_expires_at = account.claim_expires_at.min(end);
-        match report.outcome {
-            "missing" | "failed" if !failed_before => {
-                let before = account.failed.take().filter(|(hop, ..)| *hop == account.hop).map_or(0, |(_, n, _)| n);
-                let mut secs = u64::from(report.penalty.0);
-                (0..before).for_each(|_| secs = (2 * secs).min(1 << 40));
-                let secs = secs.min(report.penalty.1.into()) as i64;
-                // 0 is never, also where the clock is set back to before `at`.
-                let until = if secs == 0 { i64::MIN } else { at + secs * 1_000 };
-                account.failed = Some((account.hop.clone(), before + 1, until));
-            }
-            "installed" | "confirmed" => account.failed = None,
-            _ => {}
-        }
         if let Some(place) = self.places.get_mut(&(report.run.0.clone(), report.serial.clone())) {
             *place = (*place).min(end);
         }
-        "moved"
+        let mut secs = u64::from(report.penalty.0);
+        (1..account.times()).for_each(|_| secs = (2 * secs).min(1 << 40));
+        let secs = secs.min(report.penalty.1.into()) as i64;
+        let waits = (["missing", "failed"].contains(&report.outcome) && secs > 0).then_some(at + secs * 1_000);
+        if strength(report.outcome) > strength(account.outcome) {
+            (account.outcome, account.resumes, account.waits_until) = (report.outcome, report.resumes, waits);
+            return "moved";
+        }
+        if report.outcome == account.outcome {
+            account.resumes = account.resumes.min(report.resumes);
+            account.waits_until = [account.waits_until, waits].into_iter().flatten().min();
+        }
+        "known"
     }
 
     /// By wave, and what is recent.

@@ -66,6 +66,7 @@ pub(super) async fn claim_lapses<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     same("the end of a new claim", &seen.claim, &Some(end.plus_secs(LIFE)))?;
     let seen = desk.seen(of(&run, "a"), end.plus_secs(LIFE)).await?;
     same("what is held of a claim at the moment at which it ends", &seen.claim, &None)?;
+    same("whether there is a claim, also one that lapsed (R5)", &seen.claimed, &true)?;
 
     // To another hop while the claim lives, to and fro.
     for (secs, hop, number) in [(0, HOP, 1), (60, "3.0.0", 2), (120, HOP, 3), (180, "", 4)] {

@@ -78,6 +78,8 @@ pub(super) fn report(run: &Run, serial: &str, outcome: Outcome) -> Report {
 /// What a ledger holds about a device, as far as anybody can tell: of what lapsed, only that it did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Seen {
+    /// It has a claim, live or lapsed: a slot that it keeps (R5).
+    pub(super) claimed: bool,
     /// When its claim ends, while it lives.
     pub(super) claim: Option<Timestamp>,
     /// When its place among the downloads ends, while it lives.
@@ -103,6 +105,7 @@ impl Seen {
             slots_taken,
         } = held.standing;
         Self {
+            claimed: claim_expires_at.is_some(),
             claim: claim_expires_at.filter(|end| now < *end),
             place: download_expires_at.filter(|end| now < *end),
             attempts,

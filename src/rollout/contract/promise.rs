@@ -28,7 +28,6 @@ said::promises! {
         "a device is refused in the middle of its download, or keeps others out for ever";
     PlacesAreTheGroups = "places-are-the-groups", "places are shared by a group, whatever the run and without one, and by no other group or product",
         "a second rollout doubles the load, or one group's downloads hold up another";
-    /// A ledger may leave [`release`](crate::rollout::Ledger::release) out: then this is skipped, and a place lives until its end.
     ReleaseEndsPlace = "release-ends-place", "a place that is released ends at that moment, if it lives longer, and nothing else changes",
         "a place stays taken that nobody uses, or a device loses its claim with its place";
     AllOrNothing = "all-or-nothing", "slots are asked before downloads, and what is refused records nothing: no slot, no place, no attempt",

@@ -132,7 +132,8 @@ pub(super) async fn reports_are_answered<H: Hand>(desk: &Desk<'_, H>) -> Kept {
 pub(super) async fn recent_is_since_resume<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     let run = run("r7")?;
     // By device: what is reported with how many resumes, and what is to count, with how many.
-    let devices: [(&str, &[(Outcome, u32)], (Outcome, u32)); 7] = [
+    type With = (Outcome, u32);
+    let devices: [(&str, &[With], With); 7] = [
         ("a", &[(Failed, 0)], (Failed, 0)),
         ("b", &[(Failed, 1)], (Failed, 1)),
         ("c", &[(Missing, 0), (Failed, 2)], (Failed, 2)),
@@ -276,14 +277,14 @@ pub(super) async fn penalty_doubles<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     waits("after it failed at two attempts", 110, Some((HOP, 230))).await?;
     // Missing, and then failed: one failing attempt.
     told(Failed, 120).await?;
-    waits("after what was missing failed", 120, Some((HOP, 230))).await?;
+    waits("after what was missing failed", 120, Some((HOP, 240))).await?;
     told(Missing, 130).await?;
-    waits("after what failed is missing", 130, Some((HOP, 230))).await?;
+    waits("after what failed is missing", 130, Some((HOP, 240))).await?;
     // A late report of an earlier attempt, and one of no attempt.
     for number in [1, 7] {
         let late = Report { penalty, ..report(&run, "a", Failed).of_attempt(number) };
         desk.note(&late, at(140)).await?;
-        waits("after a failure that is not the latest attempt's", 140, Some((HOP, 230))).await?;
+        waits("after a failure that is not the latest attempt's", 140, Some((HOP, 240))).await?;
     }
     offered(HOP, 300).await?;
     told(Failed, 310).await?;
@@ -375,21 +376,29 @@ pub(super) async fn order_does_not_matter<H: Hand>(desk: &Desk<'_, H>) -> Kept {
         ),
     ];
     for (set, (rows, outcome, resumes)) in sets.into_iter().enumerate() {
+        let mut first = None;
         for (number, order) in orders(rows.len()).into_iter().enumerate() {
             let run = run(&format!("r {set} {number}"))?;
             let foreign = self::run(&format!("f {set} {number}"))?;
             desk.granted(offer(&run, "a", at(0)), at(0)).await?;
-            desk.granted(offer(&run, "a", at(LIFE)), at(LIFE)).await?;
+            let place = ClaimAsk { downloads_max: Some(u32::MAX), ..offer(&run, "a", at(LIFE)) };
+            desk.granted(place, at(LIFE)).await?;
             let ordered: Vec<_> = order.iter().filter_map(|at| rows.get(*at)).collect();
-            for (attempt, outcome, resumes, whom) in &ordered {
+            // What was told at which moment is the same in every order; only what comes first is not.
+            for (row, (attempt, outcome, resumes, whom)) in order.iter().zip(&ordered) {
+                let moment = at(LIFE + 10 + 7 * *row as i64);
                 let (run, serial) = match whom {
                     Device => (&run, "a"),
                     Stranger => (&run, "b"),
                     OtherRun => (&foreign, "a"),
                 };
                 let report = Report { attempt: *attempt, resumes: *resumes, ..report(run, serial, *outcome) };
-                desk.note(&report, at(LIFE + 10)).await?;
+                desk.note(&report, moment).await?;
             }
+            let is = desk.seen(of(&run, "a"), at(LIFE)).await?;
+            desk.release(Of { run: None, ..of(&run, "a") }, at(0)).await?;
+            let should = first.get_or_insert_with(|| is.clone());
+            same(&format!("after reports (attempt, outcome, resumes) {ordered:?}, what is held"), &is, should)?;
             // Asked with what tells whether it is recent; and beyond.
             for since in [resumes, resumes + 1] {
                 let mut should = Statistics { waves: vec![outcomes(&[(outcome, 1)])], ..Statistics::default() };

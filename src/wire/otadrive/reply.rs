@@ -82,6 +82,7 @@ impl Ends {
 
 /// What is carried out after the answer (V7).
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there are at most two of them, and a box would burden every host")]
 pub enum After {
     /// Register the device (question 3).
     Register(ProductId, CanonicalSerial),
