@@ -326,7 +326,12 @@ impl Faulty {
             wave: if self.is(P::CountsInLatestWave) { offer.wave } else { before.wave },
             offers: if again { before.offers + 1 } else { 1 },
             first_offered_at: if again && !self.is(P::ForgetsFirstOffer) { before.first_offered_at } else { now },
-            outcome: if keeps { before.outcome } else { Outcome::Offered },
+            outcome: match offer.missing {
+                Some(_) => Outcome::Missing,
+                None if keeps => before.outcome,
+                None => Outcome::Offered,
+            },
+            resumes: offer.missing.unwrap_or(0),
             failed_before: self.failed(before),
             ..fresh
         };
@@ -515,7 +520,7 @@ impl Ledger for Faulty {
                 _ => false,
             };
             if remembers {
-                let offer = OfferAsk { wave: 0, hop: "", slots_max: None };
+                let offer = OfferAsk { wave: 0, hop: "", slots_max: None, missing: None };
                 let (entry, _) = self.next(&books, &key, &offer, at, at);
                 books.entries.insert(key, Entry { outcome: report.outcome, ..entry });
             }
@@ -763,7 +768,12 @@ fn rows_that_are_kept_over_a_restart_change_nothing_afterwards() {
             match dice.below(20) {
                 0..=9 => {
                     let hop = dice.one(&["2.0.0", "2.0.0", "3.0.0", ""]);
-                    let offer = OfferAsk { wave: dice.below(4) as u32, hop, slots_max: dice.one(&[None, Some(5)]) };
+                    let offer = OfferAsk {
+                        wave: dice.below(4) as u32,
+                        hop,
+                        slots_max: dice.one(&[None, Some(5)]),
+                        missing: None,
+                    };
                     let ask = ClaimAsk {
                         of,
                         offer: dice.one(&[Some(offer), Some(offer), Some(offer), None]),
@@ -828,7 +838,7 @@ fn eight_threads_that_claim_ten_slots_get_ten_a_thousand_times_over() {
                         // Each device is claimed for by two threads.
                         let serial = format!("{} {device}", thread / 2);
                         let of = Of { product: &run.product, group: &run.group, serial: &serial, run: Some(run) };
-                        let offer = Some(OfferAsk { wave: 0, hop: "2.0.0", slots_max: Some(10) });
+                        let offer = Some(OfferAsk { wave: 0, hop: "2.0.0", slots_max: Some(10), missing: None });
                         let ask = ClaimAsk { of, offer, downloads_max: None, until: zero.plus_secs(60) };
                         if let Ok(Claimed { new: true, .. }) = ledger.claim(&ask, zero).unwrap() {
                             granted.fetch_add(1, Ordering::Relaxed);

@@ -67,7 +67,7 @@ pub fn attend<'f, L: Ledger, T: Trace>(
     let found = &*found;
     let mut decision = decide(&found.facts(), ask, now, trace);
     let mut attempt = None;
-    if let Some(claim) = who.claim(found, &decision, until) {
+    if let Some(claim) = who.claim(found, &held, &decision, until) {
         match ledger.claim(&claim, now)? {
             Ok(claimed) => {
                 attempt = who.run.clone().zip(claimed.attempt).map(|(run, number)| Attempt { run, number });
@@ -111,7 +111,13 @@ impl Who {
     }
 
     /// What has to be claimed for a decision that makes a new offer.
-    fn claim<'c>(&'c self, found: &Found<'_>, decision: &Decision<'c>, until: Timestamp) -> Option<ClaimAsk<'c>> {
+    fn claim<'c>(
+        &'c self,
+        found: &Found<'_>,
+        held: &Held,
+        decision: &Decision<'c>,
+        until: Timestamp,
+    ) -> Option<ClaimAsk<'c>> {
         let Verdict::Serve(offer) = &decision.verdict else { return None };
         if matches!(offer, Offer::Firmware(offer) if offer.leased) {
             return None;
@@ -133,6 +139,7 @@ impl Who {
             wave: wave().map_or(0, |wave| u32::try_from(wave).unwrap_or(u32::MAX)),
             hop,
             slots_max: claim.and_then(|claim| claim.slots_max),
+            missing: self.still_missing(found, held, hop),
         });
         let downloads_max = claim.and_then(|claim| claim.downloads_max);
         (offer.is_some() || downloads_max.is_some()).then(|| ClaimAsk {
@@ -141,6 +148,16 @@ impl Who {
             downloads_max,
             until,
         })
+    }
+}
+
+impl Who {
+    /// With how many resumes a device counts as missing that is offered the same hop again, and that nothing made wait in between.
+    fn still_missing(&self, found: &Found<'_>, held: &Held, hop: &str) -> Option<u32> {
+        let rollout = under_way(found.group()?)?;
+        let waits = rollout.penalty().secs > 0 && rollout.target_version().is_some();
+        let missing = held.tried.as_ref().is_some_and(|tried| tried.outcome == Outcome::Missing && *tried.hop == *hop);
+        (missing && !waits).then(|| rollout.resumes())
     }
 }
 

@@ -143,6 +143,9 @@ pub struct OfferAsk<'a> {
     pub hop: &'a str,
     /// A slot is needed, one of so many.
     pub slots_max: Option<u32>,
+    /// It goes to a device that is missing, and that nothing makes wait: a new attempt begins as missing, which came about with so many resumes. Else the offer would
+    /// hide at once what is to halt the rollout.
+    pub missing: Option<u32>,
 }
 
 /// What was claimed.

@@ -28,7 +28,7 @@ const PLACE_KEPT_SECS: i64 = 7 * 86_400;
 /// let ledger = MemoryLedger::default();
 /// let claim = |serial| {
 ///     let of = Of { product: &product, group: &group, serial, run: Some(&run) };
-///     let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(1) });
+///     let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(1), missing: None });
 ///     ledger.claim(&ClaimAsk { of, offer, downloads_max: None, until: now.plus_secs(3_600) }, now).unwrap()
 /// };
 /// assert!(claim("SN-1").is_ok());
@@ -172,6 +172,8 @@ impl RunBook {
                 return Claimed { attempt: Some(before.number), new: false };
             }
             Some(before) => {
+                let (outcome, resumes) =
+                    offer.missing.map_or((Outcome::Offered, 0), |resumes| (Outcome::Missing, resumes));
                 // Who arrived, and is elsewhere again, begins anew.
                 let again = before.hop == hop && !matches!(before.outcome, Outcome::Installed | Outcome::Confirmed);
                 Entry {
@@ -180,8 +182,8 @@ impl RunBook {
                     hop,
                     offers: if again { before.offers.saturating_add(1) } else { 1 },
                     first_offered_at: if again { before.first_offered_at } else { now },
-                    outcome: Outcome::Offered,
-                    resumes: 0,
+                    outcome,
+                    resumes,
                     claim_expires_at: until,
                     before: before.failed().map(Box::new),
                     waits_until: None,

@@ -525,7 +525,13 @@ impl Machine {
             if on_account(self, &answer) {
                 let wave = self.wave_of(rollout.as_ref().unwrap(), &serial).unwrap_or(0) as u32;
                 let hop = answer.serves.clone().unwrap_or_default();
-                attended.attempt = Some(self.offer(&run.unwrap(), &serial, wave, &hop, ask.now, until));
+                // Where nothing made it wait, who is missing stays so: the offer is made in the same breath.
+                let rollout = rollout.as_ref().unwrap();
+                let waits = rollout.penalty.0 > 0 && matches!(rollout.target, Target::Firmware(_));
+                let missing =
+                    self.account(&serial).filter(|held| held.outcome == "missing" && held.hop == hop && !waits);
+                let missing = missing.map(|_| rollout.resumes);
+                attended.attempt = Some(self.offer(&run.unwrap(), &serial, (wave, missing), &hop, ask.now, until));
             }
         } else if answer.effect == Some("seen") {
             let unknown = self.account(&serial).filter(|account| strength(account.outcome) < strength("installed"));
@@ -537,7 +543,8 @@ impl Machine {
     }
 
     /// R9: while the claim lives and the hop is the same, it is the offer that was made already.
-    fn offer(&mut self, run: &Run, serial: &str, wave: u32, hop: &str, now: i64, until: i64) -> u32 {
+    fn offer(&mut self, run: &Run, serial: &str, of: (u32, Option<u32>), hop: &str, now: i64, until: i64) -> u32 {
+        let (wave, missing) = of;
         let devices = self.accounts.entry(run.clone()).or_default();
         let first = Account {
             number: 0,
@@ -562,7 +569,7 @@ impl Machine {
         }
         account.number += 1;
         account.offers += 1;
-        account.outcome = "offered";
+        (account.outcome, account.resumes) = missing.map_or(("offered", 0), |resumes| ("missing", resumes));
         account.claim_expires_at = until;
         account.number
     }

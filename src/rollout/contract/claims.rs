@@ -38,7 +38,7 @@ pub(super) async fn live_claim_is_kept<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     let first =
         Tried { number: 1, wave: 0, hop: HOP.into(), offers: 1, first_offered_at: at(0), outcome: Outcome::Offered };
     for secs in [0, 1, 60, LIFE - 1] {
-        let again = OfferAsk { wave: 3, hop: HOP, slots_max: None };
+        let again = OfferAsk { wave: 3, hop: HOP, slots_max: None, missing: None };
         let claimed = desk.granted(offer_of(&run, "a", again, at(secs)), at(secs)).await?;
         same(&format!("the same offer, {secs} seconds into a claim of {LIFE}"), &claimed, &known(1))?;
         let seen = desk.seen(of(&run, "a"), at(secs)).await?;
@@ -132,7 +132,7 @@ pub(super) async fn wave_is_the_first<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     let run = run("r7")?;
     let turns = [("a", 1, 0), ("b", 3, 0), ("a", 3, 4_000), ("b", 0, 8_000), ("a", 0, 8_000)];
     for (serial, wave, secs) in turns {
-        let offer = OfferAsk { wave, hop: HOP, slots_max: None };
+        let offer = OfferAsk { wave, hop: HOP, slots_max: None, missing: None };
         desk.granted(offer_of(&run, serial, offer, at(secs)), at(secs)).await?;
     }
     for (serial, wave) in [("a", 1), ("b", 3)] {

@@ -36,7 +36,12 @@ pub(super) async fn accounts_agree<H: Hand>(desk: &Desk<'_, H>) -> Kept {
             0..55 => {
                 let hop = *dice.one(&["2.0.0", "2.0.0", "2.0.0", "3.0.0", ""]);
                 let slots_max = *dice.one(&[None, None, Some(2), Some(4), Some(6)]);
-                let offer = OfferAsk { wave: dice.below(3) as u32, hop, slots_max };
+                let offer = OfferAsk {
+                    wave: dice.below(3) as u32,
+                    hop,
+                    slots_max,
+                    missing: *dice.one(&[None, None, None, Some(1)]),
+                };
                 let downloads_max = *dice.one(&[None, None, Some(0), Some(1), Some(2), Some(3)]);
                 let mut ask = ClaimAsk {
                     of: of(run, serial),
@@ -225,8 +230,15 @@ impl Plain {
         if self.made(run, serial).is_empty() {
             self.offers.push((run.clone(), serial.to_owned(), Vec::new()));
         }
-        let OfferAsk { wave, hop, .. } = offer;
-        let made = Made { wave, hop: hop.to_owned(), at: now, until: ask.until, told: Vec::new() };
+        let OfferAsk { wave, hop, missing, .. } = offer;
+        let mut made = Made { wave, hop: hop.to_owned(), at: now, until: ask.until, told: Vec::new() };
+        let again = !self.made(run, serial).is_empty();
+        made.told.extend(missing.filter(|_| again).map(|resumes| Told {
+            outcome: Outcome::Missing,
+            resumes,
+            at: now,
+            penalty: Penalty { secs: 0, secs_max: 0 },
+        }));
         if let Some((.., all)) = self.offers.iter_mut().find(|(of, device, _)| of == run && device == serial) {
             all.push(made);
         }
