@@ -370,8 +370,13 @@ fn who_looked_too_long_ago_changes_nothing() {
     let open =
         Change::OpenWave { product: product.clone(), group: group.clone(), rollout: rollout.clone(), wave: 0, opened };
     let progress = Progress { offered: 3, good_since: Some(at), ..Progress::default() };
-    let note =
-        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: rollout.clone(), progress };
+    let note = Change::SetProgress {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        was: None,
+        progress,
+    };
     let pause = Change::PauseRollout {
         product: product.clone(),
         group: group.clone(),
@@ -381,7 +386,7 @@ fn who_looked_too_long_ago_changes_nothing() {
     };
     let resume = Change::ResumeRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone() };
 
-    for (step, change) in [start, note, open, pause, resume].into_iter().enumerate() {
+    for (step, change) in [start, open, pause, resume].into_iter().enumerate() {
         let seen = edition(&fleet);
         assert_eq!(seen, step as u64, "each change is an edition");
         let late = fleet.clone();
@@ -398,11 +403,14 @@ fn who_looked_too_long_ago_changes_nothing() {
     }
     // Alone it changes nothing; and what has nothing to do with the rollout is no edition of it.
     let revision = fleet.revision();
-    assert_eq!(fleet.apply(&[expect(5)]), Ok(revision));
+    assert_eq!(fleet.apply(&[expect(4)]), Ok(revision));
     fleet
         .apply(&[Change::CapDownloads { product: product.clone(), group: group.clone(), downloads_max: Some(1) }])
         .unwrap();
-    assert_eq!(edition(&fleet), 5);
+    assert_eq!(edition(&fleet), 4);
+    // Progress is noted without an end, and keeps nobody from moving the rollout on.
+    fleet.apply(&[expect(4), note]).unwrap();
+    assert_eq!(edition(&fleet), 4);
     // Another rollout in its place goes on counting, so that nobody mistakes it for the one that was there.
     let fate = Fate::Leave;
     fleet
@@ -416,7 +424,7 @@ fn who_looked_too_long_ago_changes_nothing() {
     let target = TargetSpec::Firmware("2.0.0".into());
     let other = RolloutSpec::new("r8", target, vec![Wave::new(WaveSize::All)]);
     fleet.apply(&[Change::PutRollout { product, group, rollout: other }]).unwrap();
-    assert_eq!(edition(&fleet), 7);
+    assert_eq!(edition(&fleet), 6);
 }
 
 /// What was counted is no operator's to write; and what soaks, soaks anew after a pause, an edit, and for the next wave.
@@ -426,8 +434,13 @@ fn what_was_counted_is_kept_and_what_soaks_begins_anew() {
     let at = Timestamp::from_millis(5);
     let progress = Progress { wave: 0, offered: 3, finished: 2, succeeded: 2, good_since: Some(at) };
     let start = Change::StartRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), at };
-    let note =
-        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: rollout.clone(), progress };
+    let note = Change::SetProgress {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        was: None,
+        progress,
+    };
     let mut fleet = small();
     fleet.apply(&[start, note]).unwrap();
     let spec = |fleet: &Fleet| fleet.product("p").unwrap().group("default").unwrap().spec().rollout.unwrap();
@@ -437,14 +450,19 @@ fn what_was_counted_is_kept_and_what_soaks_begins_anew() {
 
     let forged = RolloutSpec { progress: None, resumes: 9, edition: 99, ..spec(&fleet) };
     put(&mut fleet, forged);
-    assert_eq!((spec(&fleet).progress, spec(&fleet).resumes, spec(&fleet).edition), (Some(progress), 0, 2));
+    assert_eq!((spec(&fleet).progress, spec(&fleet).resumes, spec(&fleet).edition), (Some(progress), 0, 1));
     let mut edited = spec(&fleet);
     edited.waves.push(Wave::new(WaveSize::All));
     put(&mut fleet, edited);
-    assert_eq!((spec(&fleet).progress, spec(&fleet).edition), (Some(Progress { good_since: None, ..progress }), 3));
+    assert_eq!((spec(&fleet).progress, spec(&fleet).edition), (Some(Progress { good_since: None, ..progress }), 2));
 
-    let note =
-        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: rollout.clone(), progress };
+    let note = Change::SetProgress {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        was: Some(Progress { good_since: None, ..progress }),
+        progress,
+    };
     let (cut, why) = (false, String::new());
     let pause =
         Change::PauseRollout { product: product.clone(), group: group.clone(), rollout: rollout.clone(), cut, why };

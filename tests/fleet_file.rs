@@ -403,7 +403,13 @@ fn a_reload_keeps_what_happened_since() {
             wave: 0,
             opened: opened_wave,
         },
-        Change::SetProgress { product: product.clone(), group: group.clone(), rollout: id.clone(), progress },
+        Change::SetProgress {
+            product: product.clone(),
+            group: group.clone(),
+            rollout: id.clone(),
+            was: None,
+            progress,
+        },
         Change::SeeDevice {
             product: product.clone(),
             serial: "d7".into(),

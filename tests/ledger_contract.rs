@@ -115,7 +115,8 @@ enum Planted {
     IgnoresHops,
     CountsAllHops,
     ForgetsFirstOffer,
-    CountsPastArrival,
+    ForgetsAtArrival,
+    LooksAtNothing,
     CountsInLatestWave,
     IgnoresStart,
     IgnoresGroup,
@@ -318,7 +319,7 @@ impl Faulty {
             return (entry, false);
         }
         let arrived = matches!(before.outcome, Outcome::Installed | Outcome::Confirmed);
-        let again = (same_hop || self.is(P::CountsAllHops)) && (!arrived || self.is(P::CountsPastArrival));
+        let again = (same_hop || self.is(P::CountsAllHops)) && !(arrived && self.is(P::ForgetsAtArrival));
         let limit = if self.is(P::NumbersAreSmall) { 12 } else { u32::MAX };
         let keeps = self.is(P::KeepsFailures) && before.outcome.is_failure();
         let entry = Entry {
@@ -451,6 +452,13 @@ impl Ledger for Faulty {
         let group = (self.group(of.product, of.group, of.run), self.serial(of.serial));
         let account = of.run.zip(offer).map(|(run, offer)| ((self.run(run), self.serial(of.serial)), offer));
 
+        let stale = account.as_ref().is_some_and(|(key, offer)| {
+            let entry = books.entries.get(key).filter(|entry| !self.lives(entry.until, now) || entry.hop != offer.hop);
+            offer.after.zip(entry).is_some_and(|(after, entry)| after != (entry.number, entry.outcome))
+        });
+        if stale && !self.is(P::LooksAtNothing) {
+            return Ok(Ok(Claimed { attempt: None, new: false }));
+        }
         let slots = |books: &Books| {
             let Some((key, OfferAsk { slots_max: Some(max), .. })) = &account else { return true };
             let taken = self.slots_taken(books, &key.0, now);
@@ -520,7 +528,7 @@ impl Ledger for Faulty {
                 _ => false,
             };
             if remembers {
-                let offer = OfferAsk { wave: 0, hop: "", slots_max: None, missing: None };
+                let offer = OfferAsk { wave: 0, hop: "", slots_max: None, missing: None, after: None };
                 let (entry, _) = self.next(&books, &key, &offer, at, at);
                 books.entries.insert(key, Entry { outcome: report.outcome, ..entry });
             }
@@ -616,7 +624,8 @@ fn the_suite_names_the_promise_that_is_broken() {
         (P::IgnoresHops, &[ClaimLapses]),
         (P::CountsAllHops, &[OffersCountPerHop]),
         (P::ForgetsFirstOffer, &[OffersCountPerHop]),
-        (P::CountsPastArrival, &[OffersCountPerHop]),
+        (P::ForgetsAtArrival, &[OffersCountPerHop]),
+        (P::LooksAtNothing, &[StaleLookClaimsNothing]),
         (P::CountsInLatestWave, &[WaveIsTheFirst]),
         (P::IgnoresStart, &[RunsAreApart]),
         (P::IgnoresGroup, &[RunsAreApart]),
@@ -639,7 +648,7 @@ fn the_suite_names_the_promise_that_is_broken() {
         (P::RecordsBeforeItRefuses, &[AllOrNothing]),
         (P::PlacesBeforeItRefuses, &[AllOrNothing]),
         // Who failed once never arrives again.
-        (P::KeepsFailures, &[OffersCountPerHop, LatestAttemptCounts]),
+        (P::KeepsFailures, &[LatestAttemptCounts]),
         (P::HearsOfEarlierAttempts, &[LatestAttemptCounts]),
         (P::LastWordCounts, &[StrongestOutcomeCounts]),
         (P::ConfirmedBeatsFailed, &[StrongestOutcomeCounts]),
@@ -651,7 +660,7 @@ fn the_suite_names_the_promise_that_is_broken() {
         (P::HearsThreeReports, &[OrderDoesNotMatter, ReportsAreAnswered]),
         (P::SaysMoved, &[ReportsAreAnswered]),
         (P::SaysKnownToStrangers, &[ReportsAreAnswered]),
-        (P::KeepsClaims, &[ReportsEndClaims]),
+        (P::KeepsClaims, &[StaleLookClaimsNothing, ReportsEndClaims]),
         (P::KeepsPlaces, &[ReportsEndClaims]),
         (P::GivesNoGrace, &[ReportsEndClaims]),
         (P::GraceProlongs, &[ReportsEndClaims]),
@@ -773,6 +782,7 @@ fn rows_that_are_kept_over_a_restart_change_nothing_afterwards() {
                         hop,
                         slots_max: dice.one(&[None, Some(5)]),
                         missing: None,
+                        after: None,
                     };
                     let ask = ClaimAsk {
                         of,
@@ -838,7 +848,8 @@ fn eight_threads_that_claim_ten_slots_get_ten_a_thousand_times_over() {
                         // Each device is claimed for by two threads.
                         let serial = format!("{} {device}", thread / 2);
                         let of = Of { product: &run.product, group: &run.group, serial: &serial, run: Some(run) };
-                        let offer = Some(OfferAsk { wave: 0, hop: "2.0.0", slots_max: Some(10), missing: None });
+                        let offer =
+                            Some(OfferAsk { wave: 0, hop: "2.0.0", slots_max: Some(10), missing: None, after: None });
                         let ask = ClaimAsk { of, offer, downloads_max: None, until: zero.plus_secs(60) };
                         if let Ok(Claimed { new: true, .. }) = ledger.claim(&ask, zero).unwrap() {
                             granted.fetch_add(1, Ordering::Relaxed);

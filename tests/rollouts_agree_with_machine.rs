@@ -910,8 +910,19 @@ impl<S: Held> History<'_, S> {
 
     /// A conductor on a replica that looked some time ago: what was changed since it leaves alone.
     fn advance_slowly(&mut self) {
-        let looked = std::mem::take(&mut self.looked);
+        let mut looked = std::mem::take(&mut self.looked);
         self.looked = self.store.under_way().unwrap();
+        // What is noted, and what its target may be, is no edition of a rollout: of a look that is old in that alone nothing is said.
+        let now = self.looked.clone();
+        looked.retain(|then| {
+            let now = now.iter().find(|now| now.group.id() == then.group.id());
+            now.is_none_or(|now| {
+                let of = |at: &UnderWay| at.group.rollout().map(|rollout| (rollout.edition(), rollout.id().clone()));
+                let noted =
+                    |at: &UnderWay| (at.held, at.group.rollout().and_then(|rollout| rollout.progress().copied()));
+                of(now) != of(then) || noted(now) == noted(then)
+            })
+        });
         if looked.is_empty() {
             return;
         }
@@ -931,7 +942,10 @@ impl<S: Held> History<'_, S> {
             .into_iter()
             .partition(|moved| stale.contains(&moved.group.as_str().to_owned()));
         let harmless = |moved: &otagate::rollout::Moved| {
-            matches!(moved.outcome, MoveOutcome::Lost | MoveOutcome::Uncounted(_) | MoveOutcome::Refused(_))
+            matches!(
+                moved.outcome,
+                MoveOutcome::Lost | MoveOutcome::Held(_) | MoveOutcome::Uncounted(_) | MoveOutcome::Refused(_)
+            )
         };
         let theirs: Vec<Moved> = fresh.iter().flat_map(|id| self.machine.advance_group(id, self.now)).collect();
         self.log.push(format!("{}: a slow conductor: lost {lost:?}, done {theirs:?}", self.now));
@@ -1338,9 +1352,9 @@ impl<S: Held> History<'_, S> {
         assert_eq!(spec.config.map(|config| config.document), config, "the config of {id}");
         let aborted = spec.aborted.map(|aborted| (aborted.target, aborted.fate == Fate::Downgrade));
         assert_eq!(aborted, theirs.plain.aborted, "what the last abort left in {id}");
-        // Whatever changes a rollout raises its edition, and nothing else does.
+        // Whatever changes a rollout raises its edition, but for its progress; and nothing else does.
         let (mut bare, edition) = (rollout, ours.rollout().unwrap().edition());
-        bare.edition = 0;
+        (bare.edition, bare.progress) = (0, None);
         if let Some((before, was)) = self.editions.get(&id) {
             assert_eq!(*before != bare, edition != *was, "edition {was} became {edition}\n{before:?}\n{bare:?}");
             assert!(edition >= *was, "the edition shrank from {was} to {edition}");
@@ -1564,7 +1578,7 @@ fn plain_moved(moved: &otagate::rollout::Moved) -> Moved {
     let (done, opened) = match &moved.outcome {
         MoveOutcome::Done(_, opened) => (true, *opened),
         MoveOutcome::Lost => panic!("nobody else was there: {moved:?}"),
-        MoveOutcome::Uncounted(_) | MoveOutcome::Refused(_) => (false, None),
+        MoveOutcome::Held(_) | MoveOutcome::Uncounted(_) | MoveOutcome::Refused(_) => (false, None),
     };
     match &moved.transition {
         Transition::OpenWave { wave, progress } => Moved::Open {

@@ -66,7 +66,7 @@ fn opened(progress: Option<Progress>, change: impl FnOnce(&mut RolloutSpec)) -> 
         Change::OpenWave { product: product.clone(), group: group.clone(), rollout: rollout.clone(), wave, opened };
     index.apply(&[opens]).unwrap();
     if let Some(progress) = progress {
-        index.apply(&[Change::SetProgress { product, group, rollout, progress }]).unwrap();
+        index.apply(&[Change::SetProgress { product, group, rollout, was: None, progress }]).unwrap();
     }
     index
 }

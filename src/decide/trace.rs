@@ -230,13 +230,23 @@ impl Serialize for Step {
 }
 
 /// When the rollout will reach a device that waits, as far as the facts tell (V6). The conditions are those that open the wave, asked by the same code.
-pub(crate) fn eligibility(rollout: &Rollout, serial: &str, device: &DeviceFacts<'_>, now: Timestamp) -> String {
+pub(crate) fn eligibility(
+    rollout: &Rollout,
+    serial: &str,
+    device: &DeviceFacts<'_>,
+    now: Timestamp,
+    inside: bool,
+) -> String {
     let waves = rollout.waves.len();
     let kept = rollout.keeps_for_last_wave(serial, device.entered_at);
     let mut parts = Vec::new();
     if let RolloutState::Paused { why, .. } = &rollout.state {
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.escape_debug()) };
         parts.push(format!("the rollout is paused{why}"));
+        if inside {
+            parts.push("the device is in an open wave, and goes on when the rollout is resumed".to_owned());
+            return parts.join("; ");
+        }
     }
     match rollout.next_wave() {
         None if rollout.admission == Admission::FirstCome => {
@@ -288,7 +298,8 @@ fn length(secs: u32) -> (u32, &'static str) {
 fn opens(rollout: &Rollout, wave: usize, now: Timestamp) -> String {
     let gate = &rollout.waves[wave].gate;
     if gate.is_by_hand() {
-        return format!("{} opens by the operator's hand", if wave == 0 { "it" } else { "the next wave" });
+        let first = "it opens when the conductor looks next, or by the operator's hand";
+        return if wave == 0 { first } else { "the next wave opens by the operator's hand" }.to_owned();
     }
     let progress = rollout.progress.unwrap_or_default();
     let (mut asked, mut is) = (Vec::new(), Vec::new());

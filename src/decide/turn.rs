@@ -44,7 +44,7 @@ pub(super) fn of<T: Trace>(at: &At<'_, '_>, rollout: &Rollout, now: Timestamp, t
         _ => Turn::Withheld { reason: Reason::RolloutPaused, inside: inside == Inside::Yes },
     };
     if let Turn::Withheld { reason, .. } = turn {
-        note!(trace, Meant => None, "withheld": reason.name(), "eligible": eligibility(rollout, at.serial.as_str(), &at.device, now));
+        note!(trace, Meant => None, "withheld": reason.name(), "eligible": eligibility(rollout, at.serial.as_str(), &at.device, now, inside != Inside::No));
     }
     turn
 }

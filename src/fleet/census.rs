@@ -247,7 +247,7 @@ impl<'a> CensusTaker<'a> {
             asked.before += other.before;
             asked.counted |= other.counted;
         }
-        other.ranks.ranks.into_iter().for_each(|rank| self.ranks.push(rank));
+        self.ranks.join(other.ranks);
     }
 
     /// The census.
@@ -298,10 +298,21 @@ impl Smallest {
         }
         self.ranks.push(rank);
         // Twice as many as wanted: half of them go, so that a rank costs no more than a few looks.
-        if let Some(keep) = self.keep.filter(|keep| self.ranks.len() >= (2 * keep).max(1_024)) {
+        if let Some(keep) = self.keep.filter(|keep| self.ranks.len() >= keep.saturating_mul(2).max(1_024)) {
             let (.., nth, _) = self.ranks.select_nth_unstable(keep - 1);
             self.bound = *nth;
             self.ranks.retain(|rank| *rank <= self.bound);
+        }
+    }
+
+    fn join(&mut self, mut other: Self) {
+        // The longer list, which has the lower bound, stays where it is.
+        if other.ranks.len() > self.ranks.len() {
+            std::mem::swap(self, &mut other);
+        }
+        match self.keep {
+            None => self.ranks.append(&mut other.ranks),
+            Some(_) => other.ranks.into_iter().for_each(|rank| self.push(rank)),
         }
     }
 

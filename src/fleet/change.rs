@@ -85,8 +85,15 @@ pub enum Change {
     OpenWave { product: ProductId, group: GroupId, rollout: RolloutId, wave: usize, opened: Opened },
     /// Puts serials on the first-list, which only grows (R6, R7).
     AddFirst { product: ProductId, group: GroupId, rollout: RolloutId, serials: Vec<String> },
-    /// Notes the last statistics of the gate (V6).
-    SetProgress { product: ProductId, group: GroupId, rollout: RolloutId, progress: Progress },
+    /// Notes the last statistics of the gate (V6), in the place of `was`: refused where something else was noted meanwhile.
+    SetProgress {
+        product: ProductId,
+        group: GroupId,
+        rollout: RolloutId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        was: Option<Progress>,
+        progress: Progress,
+    },
     /// Stops new offers; `cut` ends live claims too (R7).
     PauseRollout { product: ProductId, group: GroupId, rollout: RolloutId, cut: bool, why: String },
     /// Goes on; failures are counted anew (R8), and what has to soak soaks anew.

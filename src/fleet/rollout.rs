@@ -289,7 +289,7 @@ pub struct RolloutSpec {
     /// How often it was resumed: the failures that count towards a halt are those since the last time. Written by [`ResumeRollout`](super::Change::ResumeRollout).
     #[serde(default, skip_serializing_if = "is_default")]
     pub resumes: u32,
-    /// Grows whenever anything about the group's rollout changes: what several replicas compare before they move it on
+    /// Grows whenever anything about the group's rollout changes, but for its progress: what several replicas compare before they move it on
     /// ([`ExpectRollout`](super::Change::ExpectRollout)). Written by the changes themselves.
     #[serde(default, skip_serializing_if = "is_default")]
     pub edition: u64,
@@ -526,10 +526,13 @@ fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
 /// Gives a group's rollout the edition after that of the one before, if anything about it changed.
 pub(super) fn number(before: Option<&Rollout>, now: Option<&mut Rollout>) {
     if let Some((before, now)) = before.zip(now) {
+        // What was counted is noted without an end, and moves nothing.
+        let progress = std::mem::replace(&mut now.progress, before.progress);
         now.edition = before.edition;
         if *before != *now {
             now.edition = before.edition.saturating_add(1);
         }
+        now.progress = progress;
     }
 }
 

@@ -342,13 +342,10 @@ impl<D: Devices> FleetOf<D> {
     }
 
     /// Every group with a rollout that runs or is paused, by product and name. `O(groups)`.
-    pub(crate) fn under_way(&self) -> Vec<(ProductId, Arc<Group>)> {
-        let of = |entry: &Arc<ProductEntryOf<D>>| {
-            let id = entry.product().id.clone();
-            let groups = entry.few.groups.values().filter(|group| group.is_under_way());
-            groups.map(|group| (id.clone(), group.clone())).collect::<Vec<_>>()
-        };
-        self.products.values().flat_map(of).collect()
+    pub(crate) fn under_way<'f>(&'f self) -> Vec<(&'f ProductEntryOf<D>, Arc<Group>)> {
+        let groups = |entry: &'f Arc<ProductEntryOf<D>>| entry.few.groups.values().map(move |group| (&**entry, group));
+        let all = self.products.values().flat_map(groups).filter(|(_, group)| group.is_under_way());
+        all.map(|(entry, group)| (entry, group.clone())).collect()
     }
 
     /// The group of that name, if its rollout runs or is paused.

@@ -1,15 +1,15 @@
 //! A check-in where there is a ledger: what it holds goes into the facts, what the check-in tells goes into the ledger, and what is served is claimed before
 //! it is served (V7).
 
-use super::ledger::{ClaimAsk, Held, Ledger, Of, OfferAsk, Report};
+use super::ledger::{ClaimAsk, Claimed, Held, Ledger, Of, OfferAsk, Report, Tried};
 use super::statistics::Outcome;
 use crate::check_in::{CheckIn, Want};
 use crate::decide::decide;
-use crate::decide::trace::{NoTrace, Trace};
+use crate::decide::trace::{NoTrace, Trace, note};
 use crate::fleet::{Attempt, Group, GroupId, ProductId, Rollout, Run};
 use crate::store::Found;
 use crate::time::Timestamp;
-use crate::verdict::{Decision, Effect, Offer, Verdict};
+use crate::verdict::{ClaimRefused, Decision, Effect, Offer, Verdict};
 
 /// A decision whose claim is settled.
 #[derive(Clone, Debug)]
@@ -57,32 +57,73 @@ pub fn attend<'f, L: Ledger, T: Trace>(
         let found = &*found;
         return Ok(Attended { found, decision: decide(&found.facts(), ask, now, trace), attempt: None, seen: None });
     };
-    let mut held = ledger.held(&who.of_device(), now)?;
-    found.lend_standing(std::mem::take(&mut held.standing));
-    if let Some(report) = missing(found, &who, &held, ask, now) {
-        ledger.note(&report, now)?;
-        held = ledger.held(&who.of_device(), now)?;
-        found.lend_standing(std::mem::take(&mut held.standing));
-    }
+    let settled = settle(ledger, &who, found, ask, until, now)?;
     let found = &*found;
-    let mut decision = decide(&found.facts(), ask, now, trace);
-    let mut attempt = None;
-    if let Some(claim) = who.claim(found, &held, &decision, until) {
-        match ledger.claim(&claim, now)? {
-            Ok(claimed) => {
-                attempt = who.run.clone().zip(claimed.attempt).map(|(run, number)| Attempt { run, number });
-            }
-            Err(refused) => decision = decision.refused(refused),
+    // Pure: the decision that was settled.
+    let decision = decide(&found.facts(), ask, now, trace);
+    let Settled { attempt, refused, seen } = settled;
+    let decision = match refused {
+        None => decision,
+        Some(by) => {
+            note!(trace, Now => by.reason(), "claim": "refused by the ledger: somebody was faster");
+            decision.refused(by)
         }
-    }
-    let seen = match decision.effect {
-        Some(Effect::Seen(_)) => held
-            .tried
-            .filter(|tried| tried.outcome < Outcome::Installed)
-            .and_then(|tried| Some(report(found, &who, Outcome::Installed)?.of_attempt(tried.number))),
-        _ => None,
     };
     Ok(Attended { found, decision, attempt, seen })
+}
+
+/// How often it is looked at again because an outcome came in between; beyond it the offer is made as it was decided.
+const LOOKS_MAX: usize = 4;
+
+/// What the ledger had to say.
+#[derive(Default)]
+struct Settled {
+    attempt: Option<Attempt>,
+    refused: Option<ClaimRefused>,
+    seen: Option<Report>,
+}
+
+/// Looks, decides, and claims, until nothing came in between.
+fn settle<L: Ledger>(
+    ledger: &L,
+    who: &Who,
+    found: &mut Found<'_>,
+    ask: &CheckIn<'_>,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Settled, L::Error> {
+    for look in 1.. {
+        let mut held = ledger.held(&who.of_device(), now)?;
+        found.lend_standing(std::mem::take(&mut held.standing));
+        if let Some(report) = missing(found, who, &held, ask, now) {
+            ledger.note(&report, now)?;
+            held = ledger.held(&who.of_device(), now)?;
+            found.lend_standing(std::mem::take(&mut held.standing));
+        }
+        let decision = decide(&found.facts(), ask, now, &mut NoTrace);
+        let Some(mut claim) = who.claim(found, &held, &decision, until, now) else {
+            return Ok(Settled { seen: seen(found, who, &held, &decision), ..Settled::default() });
+        };
+        if look == LOOKS_MAX {
+            claim.offer.iter_mut().for_each(|offer| offer.after = None);
+        }
+        match ledger.claim(&claim, now)? {
+            Err(refused) => return Ok(Settled { refused: Some(refused), ..Settled::default() }),
+            Ok(Claimed { attempt: None, .. }) if claim.offer.is_some_and(|offer| offer.after.is_some()) => {}
+            Ok(Claimed { attempt, .. }) => {
+                let attempt = who.run.clone().zip(attempt).map(|(run, number)| Attempt { run, number });
+                return Ok(Settled { attempt, ..Settled::default() });
+            }
+        }
+    }
+    Ok(Settled::default())
+}
+
+/// The device has arrived, and the ledger does not know.
+fn seen(found: &Found<'_>, who: &Who, held: &Held, decision: &Decision<'_>) -> Option<Report> {
+    let Some(Effect::Seen(_)) = decision.effect else { return None };
+    let tried = held.tried.as_ref().filter(|tried| tried.outcome < Outcome::Installed)?;
+    Some(report(found, who, Outcome::Installed)?.of_attempt(tried.number))
 }
 
 /// Whom the ledger is asked about: a verified device in a group that has something to claim.
@@ -117,6 +158,7 @@ impl Who {
         held: &Held,
         decision: &Decision<'c>,
         until: Timestamp,
+        now: Timestamp,
     ) -> Option<ClaimAsk<'c>> {
         let Verdict::Serve(offer) = &decision.verdict else { return None };
         if matches!(offer, Offer::Firmware(offer) if offer.leased) {
@@ -126,7 +168,16 @@ impl Who {
             Some(Effect::Claim(claim)) => Some(claim),
             _ => None,
         };
-        let on_account = decision.rollout.is_some();
+        let tried = held.tried.as_ref();
+        let success =
+            |tried: &Tried| under_way(found.group()?).map(|rollout| tried.outcome.is_success(rollout.success()));
+        // Nothing says that a device has left a config or a resource that it has, and a list is no resource: fetching it again is no attempt.
+        let again = match offer {
+            Offer::Firmware(_) => false,
+            Offer::Resources(_) => tried.is_some_and(|tried| !tried.outcome.is_failure()),
+            Offer::Config(_) | Offer::Resource(_) => tried.and_then(success) == Some(true),
+        };
+        let on_account = decision.rollout.is_some() && !again;
         let hop = decision.firmware_offer().map_or("", |offer| offer.firmware.version().text());
         let wave = || {
             let (product, device) = found.identity()?;
@@ -139,7 +190,8 @@ impl Who {
             wave: wave().map_or(0, |wave| u32::try_from(wave).unwrap_or(u32::MAX)),
             hop,
             slots_max: claim.and_then(|claim| claim.slots_max),
-            missing: self.still_missing(found, held, hop),
+            missing: self.still_missing(found, held, hop, now),
+            after: tried.map(|tried| (tried.number, tried.outcome)),
         });
         let downloads_max = claim.and_then(|claim| claim.downloads_max);
         (offer.is_some() || downloads_max.is_some()).then(|| ClaimAsk {
@@ -152,12 +204,17 @@ impl Who {
 }
 
 impl Who {
-    /// With how many resumes a device counts as missing that is offered the same hop again, and that nothing made wait in between.
-    fn still_missing(&self, found: &Found<'_>, held: &Held, hop: &str) -> Option<u32> {
+    /// With how many resumes a device counts as missing that is offered the same hop again: it was missing, and nothing made it wait in between; or it arrived,
+    /// so often that it was offered enough, and each time it went back.
+    fn still_missing(&self, found: &Found<'_>, held: &Held, hop: &str, now: Timestamp) -> Option<u32> {
         let rollout = under_way(found.group()?)?;
-        let waits = rollout.penalty().secs > 0 && rollout.target_version().is_some();
-        let missing = held.tried.as_ref().is_some_and(|tried| tried.outcome == Outcome::Missing && *tried.hop == *hop);
-        (missing && !waits).then(|| rollout.resumes())
+        let tried = held.tried.as_ref().filter(|tried| *tried.hop == *hop)?;
+        let missing = match tried.outcome {
+            Outcome::Missing => rollout.penalty().secs == 0 || rollout.target_version().is_none(),
+            Outcome::Installed | Outcome::Confirmed => tried.was_offered_enough(rollout, now),
+            _ => false,
+        };
+        missing.then(|| rollout.resumes())
     }
 }
 
@@ -172,7 +229,10 @@ fn report(found: &Found<'_>, who: &Who, outcome: Outcome) -> Option<Report> {
 /// R9: offered the same hop so often, the first time so long ago, and about to be offered it again.
 fn missing(found: &Found<'_>, who: &Who, held: &Held, ask: &CheckIn<'_>, now: Timestamp) -> Option<Report> {
     let rollout = under_way(found.group()?)?;
-    let tried = held.tried.as_ref().filter(|tried| tried.is_missing(rollout, now))?;
+    let tried = held.tried.as_ref().filter(|tried| tried.was_offered_enough(rollout, now))?;
+    if tried.outcome.is_finished(rollout.success()) {
+        return None;
+    }
     let decision = decide(&found.facts(), ask, now, &mut NoTrace);
     let again = match &decision.verdict {
         Verdict::Serve(Offer::Firmware(offer)) => !offer.leased && offer.firmware.version().text() == &*tried.hop,

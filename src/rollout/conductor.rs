@@ -14,6 +14,9 @@ use std::fmt;
 /// Moves rollouts on. Safe to run on several replicas at once: each step names the edition of the rollout that it was decided by, so one is let through and the
 /// others see that they lost.
 ///
+/// Give all replicas one clock, such as the database's. One that is behind keeps nobody back; one that is ahead opens a wave as much too early, and ends a soak as
+/// much too soon.
+///
 /// ```
 /// use otagate::rollout::{Conductor, MemoryLedger};
 /// use otagate::{FleetSpec, Index, Timestamp};
@@ -63,6 +66,8 @@ pub enum Outcome {
     Done(Revision, Option<Opened>),
     /// The rollout was changed meanwhile, by another replica or an operator: it is looked at anew the next time.
     Lost,
+    /// Nobody could be given the target now, so no wave opens for it, and it completes nothing: an operator has to see to it. Why, in words.
+    Held(&'static str),
     /// The wave cannot be counted: an operator has to see to it.
     Uncounted(CensusFault),
     /// It is refused, such as completing with a denied target (R7): an operator has to see to it.
@@ -78,13 +83,14 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
     /// Takes every step that is due now, and notes the progress of the rest. Costs the statistics of each rollout that runs, and where a wave opens its census.
     ///
     /// # Errors
-    /// Store or ledger failed; what was done before stays done.
+    /// Store or ledger failed for one of them, the first of which is given. The others were gone through all the same, and what was done stays done.
     pub fn advance(&self, now: Timestamp) -> Result<Vec<Moved>, Fault<S::Error, L::Error>> {
-        let mut all = Vec::new();
+        let (mut all, mut fault) = (Vec::new(), None);
         for at in self.store.under_way().map_err(Fault::Store)? {
-            self.advance_one(at, now, &mut all)?;
+            // One that cannot be looked at must not keep the rest from halting.
+            fault = fault.or(self.advance_one(at, now, &mut all).err());
         }
-        Ok(all)
+        fault.map_or(Ok(all), Err)
     }
 
     /// The same for one group: after an outcome, say.
@@ -113,7 +119,7 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
         let mut at = Some(at);
         for _ in 0..=WAVES_MAX {
             let Some(current) = at.take() else { return Ok(()) };
-            let UnderWay { product, group } = &current;
+            let UnderWay { product, group, .. } = &current;
             let Some(rollout) = group.rollout().filter(|rollout| *rollout.state() == RolloutState::Running) else {
                 return Ok(());
             };
@@ -122,14 +128,18 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
             let Step { progress, transition } = step(rollout, &statistics, now);
             let Some(transition) = transition else {
                 if let Some(progress) = progress.filter(|progress| rollout.progress() != Some(progress)) {
+                    let was = rollout.progress().copied();
                     let (group, rollout) = (group.id().clone(), rollout.id().clone());
                     // Who loses this is told nothing: the winner noted as much.
-                    let change = Change::SetProgress { product: product.clone(), group, rollout, progress };
+                    let change = Change::SetProgress { product: product.clone(), group, rollout, was, progress };
                     let _ = self.apply(&current, change)?;
                 }
                 return Ok(());
             };
-            let outcome = self.take(&current, rollout, &transition, now)?;
+            let outcome = match (current.held, &transition) {
+                (Some(why), Transition::OpenWave { .. } | Transition::Complete { .. }) => Outcome::Held(why),
+                _ => self.take(&current, rollout, &transition, now)?,
+            };
             let done = matches!(outcome, Outcome::Done(..));
             let (product, group, rollout) = (product.clone(), group.id().clone(), rollout.id().clone());
             if done {
@@ -152,6 +162,8 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
             Transition::OpenWave { wave, .. } => {
                 let opened = match self.opened(at, rollout, *wave, now)? {
                     Ok(opened) => opened,
+                    // It is gone, or written anew, since it was looked at.
+                    Err(CensusFault::NoWave { .. }) => return Ok(Outcome::Lost),
                     Err(fault) => return Ok(Outcome::Uncounted(fault)),
                 };
                 (Change::OpenWave { product, group, rollout: id, wave: *wave, opened }, Some(opened))
@@ -227,6 +239,7 @@ impl fmt::Display for Moved {
                 }
                 write!(f, " ({revision})")
             }
+            Outcome::Held(why) => write!(f, "; not done: its target {why}"),
             Outcome::Lost => f.write_str("; not done: it was changed meanwhile"),
             Outcome::Uncounted(fault) => write!(f, "; not done: {fault}"),
             Outcome::Refused(problems) => write!(f, "; refused: {problems}"),

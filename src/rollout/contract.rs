@@ -126,6 +126,7 @@ async fn ask_all<H: Hand>(hand: &H) -> Result<Report, Broken> {
     ask!(LiveClaimIsKept, rests on &[BeginsEmpty, AttemptsCountFromOne], claims::live_claim_is_kept);
     ask!(ClaimLapses, rests on &[BeginsEmpty, AttemptsCountFromOne, LiveClaimIsKept], claims::claim_lapses);
     ask!(OffersCountPerHop, rests on PLAIN, claims::offers_count_per_hop);
+    ask!(StaleLookClaimsNothing, rests on PLAIN, claims::stale_look_claims_nothing);
     ask!(WaveIsTheFirst, rests on PLAIN, claims::wave_is_the_first);
     ask!(RunsAreApart, rests on &[BeginsEmpty, AttemptsCountFromOne], runs::runs_are_apart);
 

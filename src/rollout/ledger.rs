@@ -102,7 +102,7 @@ pub struct Tried {
     pub wave: u32,
     /// The version that was offered; empty for configs and resources.
     pub hop: Box<str>,
-    /// How many attempts in a row were at this hop; after one that arrived, counted anew.
+    /// How many attempts in a row were at this hop; who arrived there and is offered it again is counted on.
     pub offers: u32,
     /// When the first of those was made.
     pub first_offered_at: Timestamp,
@@ -111,13 +111,11 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// R9: whether the device is missing, if it is about to be offered the same hop again.
-    pub(super) fn is_missing(&self, rollout: &Rollout, now: Timestamp) -> bool {
+    /// R9: whether a device that is about to be offered the same hop again was offered it so often, and for so long.
+    pub(super) fn was_offered_enough(&self, rollout: &Rollout, now: Timestamp) -> bool {
         let rule = rollout.missing();
         let waited = now.millis().saturating_sub(self.first_offered_at.millis());
-        !self.outcome.is_finished(rollout.success())
-            && self.offers >= rule.offers
-            && waited >= i64::from(rule.secs).saturating_mul(1_000)
+        self.offers >= rule.offers && waited >= i64::from(rule.secs).saturating_mul(1_000)
     }
 }
 
@@ -146,6 +144,9 @@ pub struct OfferAsk<'a> {
     /// It goes to a device that is missing, and that nothing makes wait: a new attempt begins as missing, which came about with so many resumes. Else the offer would
     /// hide at once what is to halt the rollout.
     pub missing: Option<u32>,
+    /// The attempt, by number and outcome, that it was decided by. If the device stands elsewhere by now, and the offer would be a new attempt, nothing is claimed
+    /// and no attempt is given: look again. So an outcome that comes in between is not passed over.
+    pub after: Option<(u32, Outcome)>,
 }
 
 /// What was claimed.

@@ -28,7 +28,7 @@ const PLACE_KEPT_SECS: i64 = 7 * 86_400;
 /// let ledger = MemoryLedger::default();
 /// let claim = |serial| {
 ///     let of = Of { product: &product, group: &group, serial, run: Some(&run) };
-///     let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(1), missing: None });
+///     let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(1), missing: None, after: None });
 ///     ledger.claim(&ClaimAsk { of, offer, downloads_max: None, until: now.plus_secs(3_600) }, now).unwrap()
 /// };
 /// assert!(claim("SN-1").is_ok());
@@ -174,8 +174,7 @@ impl RunBook {
             Some(before) => {
                 let (outcome, resumes) =
                     offer.missing.map_or((Outcome::Offered, 0), |resumes| (Outcome::Missing, resumes));
-                // Who arrived, and is elsewhere again, begins anew.
-                let again = before.hop == hop && !matches!(before.outcome, Outcome::Installed | Outcome::Confirmed);
+                let again = before.hop == hop;
                 Entry {
                     number: before.number.saturating_add(1),
                     wave: before.wave,
@@ -257,6 +256,17 @@ impl Ledger for MemoryLedger {
         let ClaimAsk { of, offer, downloads_max, until } = ask;
         let books = &mut *self.books.lock();
         let run = of.run.and_then(|run| books.runs.get(run));
+        let entry = run.and_then(|run| run.devices.get(of.serial));
+        let changed = |offer: &OfferAsk<'_>| match (offer.after, entry) {
+            (Some(after), Some(entry)) => {
+                let is_new = now >= entry.claim_expires_at || *entry.hop != *offer.hop;
+                is_new && after != (entry.number, entry.outcome)
+            }
+            _ => false,
+        };
+        if offer.as_ref().is_some_and(changed) {
+            return Ok(Ok(Claimed { attempt: None, new: false }));
+        }
         let has_slot = run.is_some_and(|run| run.devices.contains_key(of.serial));
         let slots_taken = run.map_or(0, |run| run.devices.len() as u64);
         if of

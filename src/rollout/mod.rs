@@ -35,4 +35,4 @@ pub use ledger::{ClaimAsk, Claimed, Held, Ledger, NoLedger, Noted, Of, OfferAsk,
 pub use memory::{LedgerFault, LedgerRow, LedgerRows, MemoryLedger, PlaceRow};
 pub use statistics::{Outcome, Outcomes, Statistics};
 pub use step::{Step, Transition, step};
-pub use store::{RolloutStore, UnderWay};
+pub use store::{RolloutStore, UnderWay, target_held};

@@ -1,6 +1,10 @@
 //! What moving rollouts on needs of a host's store, besides what a decision needs.
 
-use crate::fleet::{Census, CensusFault, Change, Fleet, Group, GroupId, Problems, ProductId, Revision};
+use crate::fleet::devices::Devices;
+use crate::fleet::{
+    Catalogue, Census, CensusFault, Change, Fleet, FleetOf, Group, GroupId, Problems, Product, ProductEntryOf,
+    ProductId, Revision,
+};
 use crate::index::Index;
 use crate::store::MemoryStore;
 use std::convert::Infallible;
@@ -49,8 +53,9 @@ pub trait RolloutStore {
         Ok(None)
     }
 
-    /// Applies a batch whole or not at all, as [`Fleet::apply`](crate::FleetOf::apply) does. [`Change::ExpectRollout`] stands in it: of several replicas that saw the
-    /// same state one is let through.
+    /// Applies a batch whole or not at all, as [`Fleet::apply`](crate::FleetOf::apply) does. A conductor sends two changes: [`Change::ExpectRollout`], and one of
+    /// [`OpenWave`](Change::OpenWave), [`PauseRollout`](Change::PauseRollout), [`CompleteRollout`](Change::CompleteRollout) and
+    /// [`SetProgress`](Change::SetProgress); a store need know no others here. By the first, of several replicas that saw the same state one is let through.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -64,23 +69,49 @@ pub struct UnderWay {
     pub product: ProductId,
     /// The group, with its rollout.
     pub group: Arc<Group>,
+    /// Why nobody could be given its target now, if so: it is missing, denied, or above the group's cap. By [`target_held`].
+    pub held: Option<&'static str>,
 }
 
-fn listed(groups: Vec<(ProductId, Arc<Group>)>) -> Vec<UnderWay> {
-    groups.into_iter().map(|(product, group)| UnderWay { product, group }).collect()
+/// Why nobody could be given the target of the group's rollout now: it `is missing`, `is denied`, or `is above the group's cap`. None where somebody could, and of
+/// configs and resources.
+pub fn target_held(product: &Product, catalogue: &Catalogue, group: &Group) -> Option<&'static str> {
+    let rules = product.versions();
+    let target = group.rollout()?.target_version()?;
+    let above = |cap: &crate::Version| rules.above(target.reading(), cap);
+    match catalogue.find(target, rules) {
+        None => Some("is missing"),
+        Some(firmware) if firmware.is_denied() => Some("is denied"),
+        Some(_) if group.cap.as_ref().is_some_and(above) => Some("is above the group's cap"),
+        Some(_) => None,
+    }
+}
+
+fn listed<D: Devices>(fleet: &FleetOf<D>) -> Vec<UnderWay> {
+    fleet.under_way().into_iter().map(|(entry, group)| UnderWay::of(entry, group)).collect()
+}
+
+fn found<D: Devices>(fleet: &FleetOf<D>, product: &ProductId, group: &GroupId) -> Option<UnderWay> {
+    let entry = fleet.product(product.as_str())?;
+    Some(UnderWay::of(entry, fleet.under_way_in(product, group)?))
+}
+
+impl UnderWay {
+    fn of<D: Devices>(entry: &ProductEntryOf<D>, group: Arc<Group>) -> Self {
+        let held = target_held(entry.product(), entry.catalogue(), &group);
+        Self { product: entry.product().id().clone(), group, held }
+    }
 }
 
 impl RolloutStore for MemoryStore {
     type Error = Infallible;
 
     fn under_way(&self) -> Result<Vec<UnderWay>, Infallible> {
-        Ok(self.read(|fleet| listed(fleet.under_way())))
+        Ok(self.read(listed))
     }
 
     fn under_way_in(&self, product: &ProductId, group: &GroupId) -> Result<Option<UnderWay>, Infallible> {
-        Ok(self
-            .read(|fleet| fleet.under_way_in(product, group))
-            .map(|group| UnderWay { product: product.clone(), group }))
+        Ok(self.read(|fleet| found(fleet, product, group)))
     }
 
     fn census(
@@ -107,12 +138,11 @@ impl RolloutStore for Index {
     type Error = Infallible;
 
     fn under_way(&self) -> Result<Vec<UnderWay>, Infallible> {
-        Ok(listed(self.snapshot().fleet.under_way()))
+        Ok(listed(&self.snapshot().fleet))
     }
 
     fn under_way_in(&self, product: &ProductId, group: &GroupId) -> Result<Option<UnderWay>, Infallible> {
-        let group = self.snapshot().fleet.under_way_in(product, group);
-        Ok(group.map(|group| UnderWay { product: product.clone(), group }))
+        Ok(found(&self.snapshot().fleet, product, group))
     }
 
     fn census(

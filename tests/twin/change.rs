@@ -85,7 +85,7 @@ pub fn change(draw: &mut Draw, fleet: &Fleet) -> Change {
         23 => Change::StartRollout { product, group, rollout, at },
         24 => Change::OpenWave { product, group, rollout, wave, opened },
         25 => Change::AddFirst { product, group, rollout, serials: vec![serial] },
-        26 => Change::SetProgress { product, group, rollout, progress: Progress::default() },
+        26 => Change::SetProgress { product, group, rollout, was: None, progress: Progress::default() },
         27 => Change::PauseRollout { product, group, rollout, cut: draw.once_in(2), why: "2 failed".into() },
         28 => Change::ResumeRollout { product, group, rollout },
         30 => {

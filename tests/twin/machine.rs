@@ -522,14 +522,26 @@ impl Machine {
             if answer.effect == Some("claim") && limited && !claim_lives && !place_lives {
                 self.places.insert(place, until);
             }
-            if on_account(self, &answer) {
+            // A config that it has: fetching it again is no attempt.
+            let has_it = |rollout: &Rollout| {
+                !matches!(rollout.target, Target::Firmware(_))
+                    && self.account(&serial).is_some_and(|account| rollout.succeeds(account.outcome))
+            };
+            if on_account(self, &answer) && !rollout.as_ref().is_some_and(has_it) {
                 let wave = self.wave_of(rollout.as_ref().unwrap(), &serial).unwrap_or(0) as u32;
                 let hop = answer.serves.clone().unwrap_or_default();
-                // Where nothing made it wait, who is missing stays so: the offer is made in the same breath.
+                // Where nothing made it wait, who is missing stays so: the offer is made in the same breath. Who arrived and fell back, so often as makes a
+                // device missing, is.
                 let rollout = rollout.as_ref().unwrap();
                 let waits = rollout.penalty.0 > 0 && matches!(rollout.target, Target::Firmware(_));
-                let missing =
-                    self.account(&serial).filter(|held| held.outcome == "missing" && held.hop == hop && !waits);
+                let missing = self.account(&serial).filter(|held| held.hop == hop).filter(|held| match held.outcome {
+                    "missing" => !waits,
+                    "installed" | "confirmed" => {
+                        held.offers >= rollout.missing.0
+                            && ask.now - held.first_offered_at >= i64::from(rollout.missing.1) * 1_000
+                    }
+                    _ => false,
+                });
                 let missing = missing.map(|_| rollout.resumes);
                 attended.attempt = Some(self.offer(&run.unwrap(), &serial, (wave, missing), &hop, ask.now, until));
             }
@@ -563,8 +575,7 @@ impl Machine {
             return account.number;
         }
         (account.failed_before, account.waits_until) = (account.failed(), None);
-        // Who arrived, and is elsewhere again, begins anew.
-        if account.hop != hop || ["installed", "confirmed"].contains(&account.outcome) {
+        if account.hop != hop {
             (account.hop, account.offers, account.first_offered_at) = (hop.to_owned(), 0, now);
         }
         account.number += 1;
@@ -756,6 +767,16 @@ impl Machine {
             if progress.is_some() {
                 self.rollout_mut(id).progress = progress;
             }
+            return false;
+        }
+        // Nobody could be given it: no wave opens for that, and it completes nothing.
+        if let Target::Firmware(target) = &rollout.target
+            && (self.firmware(target).is_none_or(|one| one.denied) || self.above(target, &self.group(id).plain.cap))
+        {
+            all.push(match next {
+                Some(wave) => Moved::Open { group, wave, progress: found, opened: None },
+                None => Moved::Complete { group, progress: found, done: false },
+            });
             return false;
         }
         let Some(wave) = next else {

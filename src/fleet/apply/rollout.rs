@@ -6,14 +6,16 @@ use super::super::{
 };
 use super::edit::Edit;
 use super::{one, unknown};
+use std::sync::Arc;
 
 impl<D: Devices> Edit<'_, D> {
     /// Carries out a change that is about a rollout; others are none of it.
     pub(super) fn rollout(&mut self, change: &Change) -> Result<(), Problems> {
         match change {
             Change::ExpectRollout { group, rollout, edition, .. } => {
-                let mut spec = self.spec_of(group)?;
-                let at = named(&mut spec, rollout)?.edition;
+                let held = self.entry.group(group.as_str()).and_then(|group| group.rollout.as_ref());
+                let held = held.filter(|held| held.id == *rollout).ok_or_else(|| unknown("rollout", rollout.as_str()));
+                let at = held?.edition;
                 let fault = format!("`{rollout}` is at edition {at}, not {edition}: it was changed meanwhile");
                 if at == *edition { Ok(()) } else { Err(one("rollout", fault)) }
             }
@@ -42,10 +44,21 @@ impl<D: Devices> Edit<'_, D> {
                 spec.first.extend_from_slice(serials);
                 Ok(())
             }),
-            Change::SetProgress { group, rollout, progress, .. } => self.change_rollout(group, rollout, |spec| {
-                spec.progress = Some(*progress);
+            // Noted often, and nothing to check: without reading the lists again.
+            Change::SetProgress { group, rollout, was, progress, .. } => {
+                let held = self.entry.group(group.as_str()).ok_or_else(|| unknown("group", group.as_str()))?;
+                let held = held.rollout.as_ref().filter(|held| held.id == *rollout);
+                let held = held.ok_or_else(|| unknown("rollout", rollout.as_str()))?;
+                if held.progress != *was && held.progress != Some(*progress) {
+                    let fault = format!("`{rollout}` was noted otherwise meanwhile: look again");
+                    return Err(one("rollout", fault));
+                }
+                if held.progress != Some(*progress) {
+                    let held = self.few().groups.get_mut(group).and_then(|group| Arc::make_mut(group).rollout.as_mut());
+                    held.into_iter().for_each(|held| held.progress = Some(*progress));
+                }
                 Ok(())
-            }),
+            }
             Change::PauseRollout { group, rollout, cut, why, .. } => self.change_rollout(group, rollout, |spec| {
                 let active = matches!(spec.state, RolloutState::Running | RolloutState::Paused { .. });
                 require(active, "does not run, so it cannot be paused")?;

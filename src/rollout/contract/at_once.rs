@@ -143,7 +143,7 @@ pub(super) async fn reports_add_up<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     for round in 0..REPORTED {
         let run = run(&format!("r {round}"))?;
         for (number, serial) in serials.iter().enumerate() {
-            let ask = OfferAsk { wave: wave(number), hop: HOP, slots_max: None, missing: None };
+            let ask = OfferAsk { wave: wave(number), hop: HOP, slots_max: None, missing: None, after: None };
             desk.granted(offer_of(&run, serial, ask, at(0)), at(0)).await?;
         }
         told_at_once(desk, &run, &serials).await?;

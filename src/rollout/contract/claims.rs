@@ -38,7 +38,7 @@ pub(super) async fn live_claim_is_kept<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     let first =
         Tried { number: 1, wave: 0, hop: HOP.into(), offers: 1, first_offered_at: at(0), outcome: Outcome::Offered };
     for secs in [0, 1, 60, LIFE - 1] {
-        let again = OfferAsk { wave: 3, hop: HOP, slots_max: None, missing: None };
+        let again = OfferAsk { wave: 3, hop: HOP, slots_max: None, missing: None, after: None };
         let claimed = desk.granted(offer_of(&run, "a", again, at(secs)), at(secs)).await?;
         same(&format!("the same offer, {secs} seconds into a claim of {LIFE}"), &claimed, &known(1))?;
         let seen = desk.seen(of(&run, "a"), at(secs)).await?;
@@ -102,12 +102,12 @@ pub(super) async fn offers_count_per_hop<H: Hand>(desk: &Desk<'_, H>) -> Kept {
         (16_100, Offer(HOP, 3, 8_200)),
         (16_200, Told(Outcome::Downloaded)),
         (19_800, Offer(HOP, 4, 8_200)),
-        // It arrived, and is elsewhere again.
+        // It arrived, and is elsewhere again: one that boots once and falls back is offered it again and again.
         (19_900, Told(Outcome::Installed)),
-        (23_500, Offer(HOP, 1, 23_500)),
-        (27_200, Offer(HOP, 2, 23_500)),
+        (23_500, Offer(HOP, 5, 8_200)),
+        (27_200, Offer(HOP, 6, 8_200)),
         (27_300, Told(Outcome::Confirmed)),
-        (31_000, Offer(HOP, 1, 31_000)),
+        (31_000, Offer(HOP, 7, 8_200)),
     ];
     let mut before = "nothing";
     for (secs, turn) in turns {
@@ -128,11 +128,37 @@ pub(super) async fn offers_count_per_hop<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     Ok(())
 }
 
+pub(super) async fn stale_look_claims_nothing<H: Hand>(desk: &Desk<'_, H>) -> Kept {
+    let run = run("r7")?;
+    let nothing = Claimed { attempt: None, new: false };
+    let decided_by = |serial, after, now| {
+        let offer = OfferAsk { wave: 0, hop: HOP, slots_max: None, missing: None, after };
+        ClaimAsk { downloads_max: Some(9), ..offer_of(&run, serial, offer, at(now)) }
+    };
+    desk.granted(offer(&run, "a", at(0)), at(0)).await?;
+    // While its claim lives the offer is the one that was made already, whatever was seen.
+    let again = desk.granted(decided_by("a", Some((1, Outcome::Failed)), 10), at(10)).await?;
+    same("the same offer while its claim lives", &again, &known(1))?;
+    desk.note(&report(&run, "a", Outcome::Failed), at(20)).await?;
+    let before = desk.seen(of(&run, "a"), at(30)).await?;
+    for after in [(1, Outcome::Offered), (1, Outcome::Missing), (2, Outcome::Failed), (0, Outcome::Failed)] {
+        let claimed = desk.granted(decided_by("a", Some(after), 30), at(30)).await?;
+        same(&format!("an offer that was decided by {after:?}, after it failed"), &claimed, &nothing)?;
+        let seen = desk.seen(of(&run, "a"), at(30)).await?;
+        same("what is held after an offer that claimed nothing", &seen, &before)?;
+    }
+    let claimed = desk.granted(decided_by("a", Some((1, Outcome::Failed)), 30), at(30)).await?;
+    same("an offer that was decided by what is so", &claimed, &new(2))?;
+    // Nobody is held to what was never there.
+    let claimed = desk.granted(decided_by("b", Some((1, Outcome::Offered)), 40), at(40)).await?;
+    same("the first offer to a device", &claimed, &new(1))
+}
+
 pub(super) async fn wave_is_the_first<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     let run = run("r7")?;
     let turns = [("a", 1, 0), ("b", 3, 0), ("a", 3, 4_000), ("b", 0, 8_000), ("a", 0, 8_000)];
     for (serial, wave, secs) in turns {
-        let offer = OfferAsk { wave, hop: HOP, slots_max: None, missing: None };
+        let offer = OfferAsk { wave, hop: HOP, slots_max: None, missing: None, after: None };
         desk.granted(offer_of(&run, serial, offer, at(secs)), at(secs)).await?;
     }
     for (serial, wave) in [("a", 1), ("b", 3)] {

@@ -40,7 +40,7 @@ pub(super) fn of<'a>(run: &'a Run, serial: &'a str) -> Of<'a> {
 
 /// The claim of an offer in wave 0, without limits.
 pub(super) fn offer<'a>(run: &'a Run, serial: &'a str, now: Timestamp) -> ClaimAsk<'a> {
-    offer_of(run, serial, OfferAsk { wave: 0, hop: HOP, slots_max: None, missing: None }, now)
+    offer_of(run, serial, OfferAsk { wave: 0, hop: HOP, slots_max: None, missing: None, after: None }, now)
 }
 
 pub(super) fn offer_of<'a>(run: &'a Run, serial: &'a str, offer: OfferAsk<'a>, now: Timestamp) -> ClaimAsk<'a> {
@@ -49,12 +49,12 @@ pub(super) fn offer_of<'a>(run: &'a Run, serial: &'a str, offer: OfferAsk<'a>, n
 
 /// The same for another hop.
 pub(super) fn offer_hop<'a>(run: &'a Run, serial: &'a str, hop: &'a str, now: Timestamp) -> ClaimAsk<'a> {
-    offer_of(run, serial, OfferAsk { wave: 0, hop, slots_max: None, missing: None }, now)
+    offer_of(run, serial, OfferAsk { wave: 0, hop, slots_max: None, missing: None, after: None }, now)
 }
 
 /// The same with one of so many slots.
 pub(super) fn slot<'a>(run: &'a Run, serial: &'a str, slots_max: u32, now: Timestamp) -> ClaimAsk<'a> {
-    offer_of(run, serial, OfferAsk { wave: 0, hop: HOP, slots_max: Some(slots_max), missing: None }, now)
+    offer_of(run, serial, OfferAsk { wave: 0, hop: HOP, slots_max: Some(slots_max), missing: None, after: None }, now)
 }
 
 /// The claim of a place among so many downloads, and of nothing else.

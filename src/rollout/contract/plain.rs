@@ -41,6 +41,14 @@ pub(super) async fn accounts_agree<H: Hand>(desk: &Desk<'_, H>) -> Kept {
                     hop,
                     slots_max,
                     missing: *dice.one(&[None, None, None, Some(1)]),
+                    after: match dice.below(4) {
+                        0 => plain.attempt(run, serial).map(|number| (number, *dice.one(&Outcome::ALL))),
+                        1 => plain
+                            .made(run, serial)
+                            .last()
+                            .map(|made| (plain.made(run, serial).len() as u32, made.outcome())),
+                        _ => None,
+                    },
                 };
                 let downloads_max = *dice.one(&[None, None, Some(0), Some(1), Some(2), Some(3)]);
                 let mut ask = ClaimAsk {
@@ -203,6 +211,14 @@ impl Plain {
 
     fn claim(&mut self, ask: &ClaimAsk<'_>, now: Timestamp) -> Result<Claimed, ClaimRefused> {
         let account = ask.of.run.zip(ask.offer);
+        // It was decided by what is so no more.
+        if let Some((run, OfferAsk { after: Some(after), hop, .. })) = account
+            && let Some(last) = self.made(run, ask.of.serial).last()
+            && (now >= last.until || last.hop != hop)
+            && (self.made(run, ask.of.serial).len() as u32, last.outcome()) != after
+        {
+            return Ok(Claimed { attempt: None, new: false });
+        }
         let key = key(&ask.of);
         if let Some((run, OfferAsk { slots_max: Some(max), .. })) = account
             && self.made(run, ask.of.serial).is_empty()
@@ -305,10 +321,10 @@ impl Plain {
 
     fn tried(made: &[Made]) -> Option<Tried> {
         let (first, last) = (made.first()?, made.last()?);
-        // Back from the latest, as long as it was the same hop and nobody arrived in between.
+        // Back from the latest, as long as it was the same hop.
         let mut row = 1;
         while let Some(before) = made.len().checked_sub(row + 1).and_then(|before| made.get(before)) {
-            if before.hop != last.hop || before.arrived() {
+            if before.hop != last.hop {
                 break;
             }
             row += 1;

@@ -14,8 +14,10 @@ said::promises! {
         "a device that asks every minute holds its claim for ever, and each time it asks is one more attempt";
     ClaimLapses = "claim-lapses", "a claim lives until the moment given and not at it; then, or for another hop, the offer is a new attempt",
         "a device that vanished holds its claim, or a lease and its claim end at different moments";
-    OffersCountPerHop = "offers-count-per-hop", "attempts at one hop are counted, with the time of the first; another hop begins anew, and so does who arrived",
+    OffersCountPerHop = "offers-count-per-hop", "attempts at one hop are counted, with the time of the first; another hop begins anew, and who arrived is counted on",
         "a device is taken for missing that is on its way, or never is";
+    StaleLookClaimsNothing = "stale-look-claims-nothing", "an offer that was decided by another attempt or outcome than the device stands at claims nothing",
+        "an outcome that comes between look and claim is passed over, and a device that has just failed is served again";
     WaveIsTheFirst = "wave-is-the-first", "a device counts in the wave of its first offer, whatever wave it is offered in later",
         "a gate judges a wave by devices that it did not admit";
     RunsAreApart = "runs-are-apart", "runs that differ in product, group, rollout or start have accounts of their own",

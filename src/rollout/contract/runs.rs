@@ -53,7 +53,8 @@ pub(super) async fn runs_are_apart<H: Hand>(desk: &Desk<'_, H>) -> Kept {
         let seen = desk.seen(of(run, "a"), at(0)).await?;
         same(&format!("after {before} other runs, what is held of {}", which(run)), &seen, &Seen::default())?;
         // One slot, and the same device in each.
-        let ask = offer_of(run, "a", OfferAsk { wave: 0, hop: HOP, slots_max: Some(1), missing: None }, at(0));
+        let ask =
+            offer_of(run, "a", OfferAsk { wave: 0, hop: HOP, slots_max: Some(1), missing: None, after: None }, at(0));
         let claimed = desk.claim(ask, at(0)).await?;
         let should = Ok(Claimed { attempt: Some(1), new: true });
         same(&format!("after {before} other runs, the first offer of {}", which(run)), &claimed, &should)?;
@@ -201,7 +202,7 @@ pub(super) async fn numbers_survive<H: Hand>(desk: &Desk<'_, H>) -> Kept {
 async fn wide_numbers<H: Hand>(desk: &Desk<'_, H>) -> Kept {
     let run = run("r7")?;
     let last_wave = u32::try_from(WAVES_MAX - 1).unwrap_or(u32::MAX);
-    let offer = OfferAsk { wave: last_wave, hop: HOP, slots_max: Some(u32::MAX), missing: None };
+    let offer = OfferAsk { wave: last_wave, hop: HOP, slots_max: Some(u32::MAX), missing: None, after: None };
     let ask = ClaimAsk { downloads_max: Some(u32::MAX), ..offer_of(&run, "a", offer, at(0)) };
     desk.granted(ask, at(0)).await?;
     let wave = desk.tried(&run, "a", at(0)).await?.wave;

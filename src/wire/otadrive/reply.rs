@@ -62,6 +62,10 @@ pub struct Ends {
     pub serial: Box<str>,
     /// What is to be noted in the ledger, where it was offered on a rollout's account.
     pub downloaded: Option<Report>,
+    /// It was firmware: its lease ends.
+    pub ends_lease: bool,
+    /// Its place among the downloads is given back: not by a config or a resource that has none.
+    pub gives_back: bool,
     /// How long the lease and the place among the downloads live on, in seconds: for a device whose connection broke just then.
     pub grace_secs: u32,
 }
@@ -72,10 +76,14 @@ impl Ends {
     /// # Errors
     /// The ledger cannot be written: the place is given back when it lapses.
     pub fn carry_out<L: Ledger>(&self, leases: &Leases, ledger: &L, now: Timestamp) -> Result<Option<Noted>, L::Error> {
-        let Self { product, group, serial, downloaded, grace_secs } = self;
+        let Self { product, group, serial, downloaded, ends_lease, gives_back, grace_secs } = self;
         let at = now.plus_secs((*grace_secs).into());
-        leases.finish(product, serial, at);
-        ledger.release(&Of { product, group, serial, run: None }, at)?;
+        if *ends_lease {
+            leases.finish(product, serial, at);
+        }
+        if *gives_back {
+            ledger.release(&Of { product, group, serial, run: None }, at)?;
+        }
         downloaded.as_ref().map(|report| ledger.note(report, now)).transpose()
     }
 }
@@ -116,6 +124,7 @@ impl Request {
             let lease = Lease::of(decision, device.group(), &self.version, expires_at)?;
             Some(Lease { attempt: attended.attempt.clone(), ..lease })
         });
+        // The last byte of what this answer offers; of a list nothing is left to send.
         let last = match &decision.verdict {
             Verdict::Serve(Offer::Firmware(offer)) => sends_last_byte(&response, offer.artifact.size_bytes()),
             Verdict::Serve(Offer::Resource(resource)) => sends_last_byte(&response, resource.size_bytes()),
@@ -128,6 +137,8 @@ impl Request {
             serial: device.serial().into(),
             // A list is no resource yet.
             downloaded: self.downloaded(attended, times).filter(|_| !matches!(self.call, Call::ResourceList { .. })),
+            ends_lease: offer.is_some(),
+            gives_back: offer.is_some() || decision.rollout.is_some(),
             grace_secs: times.grace_secs,
         });
         let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
@@ -139,7 +150,9 @@ impl Request {
     /// What is reported of the attempt once all of it was sent.
     fn downloaded(&self, attended: &Attended<'_>, times: LeaseTimes) -> Option<Report> {
         let (_, device) = attended.found.identity()?;
-        let leased = attended.found.lease().and_then(|lease| lease.attempt.as_ref());
+        // A lease is of firmware: who fetches a config in the middle of a download has not finished that.
+        let is_leased = attended.decision.firmware_offer().is_some_and(|offer| offer.leased);
+        let leased = attended.found.lease().filter(|_| is_leased).and_then(|lease| lease.attempt.as_ref());
         let attempt = attended.attempt.as_ref().or(leased)?;
         let report = attempt.report(attended.found.group()?.rollout()?, device.serial(), Outcome::Downloaded)?;
         Some(Report { grace_secs: times.grace_secs, ..report })
