@@ -11,10 +11,10 @@ use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use otagate::rollout::{Conductor, Ledger, MemoryLedger, MoveOutcome, Noted, RolloutStore};
+use otagate::rollout::{Conductor, Ledger, MemoryLedger, MoveOutcome, Moved, Noted, Report, RolloutStore, Transition};
 use otagate::wire::otadrive::{self, LeaseTimes};
 use otagate::wire::{self, Body, FilePart};
-use otagate::{Index, Leases, NoTrace, Revision, Run, Timestamp, fleet_file};
+use otagate::{CanonicalSerial, Change, Index, Leases, NoTrace, ProductId, Revision, Run, Timestamp, fleet_file};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -125,18 +125,28 @@ fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
     let conductor = Conductor::new(&gateway.store, &gateway.ledger);
     let (mut next, mut runs, mut undone) = (Instant::now(), HashSet::new(), HashSet::new());
     loop {
-        let chore = match to_do.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(chore) => Some(chore),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => return,
+        // When it is time, it is: a queue that is never empty must not keep rollouts from halting.
+        let is_time = Instant::now() >= next;
+        let chore = match is_time {
+            true => None,
+            false => match to_do.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(chore) => Some(chore),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            },
         };
         let _writing = gateway.writing.lock();
-        let is_time = chore.is_none();
         let moved = match chore {
-            Some(chore) => match gateway.after(chore) {
-                Some(run) => conductor.advance_group(&run.product, &run.group, now()),
-                None => continue,
-            },
+            Some(Chore::Register(product, serial)) => {
+                gateway.store.register(&product, &serial, now());
+                continue;
+            }
+            Some(Chore::See(change)) => {
+                // A device that is gone meanwhile was not seen.
+                let _ = gateway.store.apply(&[*change]);
+                continue;
+            }
+            Some(Chore::Advance(run)) => conductor.advance_group(&run.product, &run.group, now()),
             None => {
                 next = Instant::now() + CONDUCT_EVERY;
                 gateway.forget_what_is_over(&mut runs);
@@ -147,7 +157,10 @@ fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
         let moved = moved.unwrap_or_default();
         let (done, stuck): (Vec<_>, Vec<_>) =
             moved.iter().partition(|moved| matches!(moved.outcome, MoveOutcome::Done(..)));
-        done.iter().for_each(|moved| eprintln!("rollout: {moved}"));
+        for moved in done {
+            eprintln!("rollout: {moved}");
+            eprintln!("to keep that over a restart: {}", to_keep(moved));
+        }
         let stuck: HashSet<String> = stuck.iter().map(ToString::to_string).collect();
         // What an operator has to see to is told once, and again if it comes back.
         stuck.iter().filter(|line| !undone.contains(*line)).for_each(|line| eprintln!("rollout: {line}"));
@@ -159,24 +172,47 @@ fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
     }
 }
 
+/// What to write into the fleet file, which is all that a process that starts again has.
+fn to_keep(moved: &Moved) -> String {
+    match (&moved.transition, &moved.outcome) {
+        (Transition::OpenWave { wave, .. }, MoveOutcome::Done(_, Some(opened))) => {
+            let threshold =
+                opened.threshold.map_or(String::new(), |threshold| format!("threshold = \"{threshold}\", "));
+            format!("give wave {} `open = true, {threshold}opened_at = {}`", wave + 1, opened.at)
+        }
+        (Transition::Halt { .. }, _) => format!("write `state = \"paused\"` and `why = \"{}\"`", moved.transition),
+        _ => "give the group the target as its `firmware`, and take the rollout out".to_owned(),
+    }
+}
+
 impl Gateway {
-    /// Carries out what is left to do; gives the run of which something became.
-    fn after(&self, chore: Chore) -> Option<Run> {
-        let (noted, report) = match chore {
-            Chore::After(otadrive::After::Register(product, serial)) => {
-                self.store.register(&product, &serial, now());
-                return None;
+    /// Carries out what comes after an answer. The ledger is in memory, so what it is told is told at once: nothing of that is ever dropped.
+    fn after(&self, after: otadrive::After) {
+        match after {
+            otadrive::After::Register(product, serial) => self.leave(Chore::Register(product, serial)),
+            otadrive::After::See(change) => self.leave(Chore::See(Box::new(change))),
+            otadrive::After::Note(report) => {
+                let Ok(noted) = self.ledger.note(&report, now());
+                self.came_about(Some(noted), Some(report));
             }
-            Chore::After(otadrive::After::See(change)) => {
-                // A device that is gone meanwhile was not seen.
-                let _ = self.store.apply(&[change]);
-                return None;
-            }
-            Chore::After(otadrive::After::Note(report)) => (self.ledger.note(&report, now()).map(Some), Some(report)),
-            Chore::Ends(ends) => (ends.carry_out(&self.leases, &self.ledger, now()), ends.downloaded),
-        };
-        let Ok(noted) = noted;
-        report.filter(|_| noted == Some(Noted::Moved)).map(|report| report.run)
+        }
+    }
+
+    /// The last byte is sent.
+    fn end(&self, ends: otadrive::Ends) {
+        let Ok(noted) = ends.carry_out(&self.leases, &self.ledger, now());
+        self.came_about(noted, ends.downloaded);
+    }
+
+    fn came_about(&self, noted: Option<Noted>, report: Option<Report>) {
+        if let Some(report) = report.filter(|_| noted == Some(Noted::Moved)) {
+            self.leave(Chore::Advance(report.run));
+        }
+    }
+
+    /// Leaves something to the worker. What does not fit is dropped: the device asks again, and rollouts are looked at once a second in any case.
+    fn leave(&self, chore: Chore) {
+        let _ = self.chores.try_send(chore);
     }
 
     /// The account of a run that is neither under way nor its group's last one is of no use to anybody.
@@ -308,11 +344,9 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
             into_http(&gateway, unavailable(), &After::default()).await?
         }
     };
-    // After the answer was made, so that neither its time nor a store that fails tells a stranger anything (V7). What does not fit is dropped: the device asks
-    // again, and it is told anew.
-    for chore in after.then {
-        let _ = gateway.chores.try_send(chore);
-    }
+    // After the answer was made, so that neither its time nor a store that fails tells a stranger anything (V7).
+    after.whole.into_iter().for_each(|ends| gateway.end(ends));
+    after.then.into_iter().for_each(|after| gateway.after(after));
     // A reader of the log that stalls must not stall devices either.
     let _ = gateway
         .log
@@ -331,10 +365,10 @@ fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, se
                 _ => None,
             };
             let told = log_line(request, &reply);
-            let mut after = After { path, ends: reply.ends, then: reply.after.into_iter().map(Chore::After).collect() };
             // A text goes out whole; a file is done when its last byte is.
-            let whole = |_: &mut otadrive::Ends| matches!(reply.response.body, Body::Text(_));
-            after.then.extend(after.ends.take_if(whole).map(Chore::Ends));
+            let is_text = matches!(reply.response.body, Body::Text(_));
+            let (whole, ends) = if is_text { (reply.ends, None) } else { (None, reply.ends) };
+            let after = After { path, ends, whole, then: reply.after };
             (reply.response, told, after)
         }
         Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
@@ -348,13 +382,17 @@ struct After {
     path: Option<PathBuf>,
     /// What is left to do once its body is sent.
     ends: Option<otadrive::Ends>,
-    then: Vec<Chore>,
+    /// What is left to do at once, since the body goes out whole.
+    whole: Option<otadrive::Ends>,
+    then: Vec<otadrive::After>,
 }
 
-/// What is left to do for the worker.
+/// What is left to do for the worker: it changes the fleet, and waits for other writers.
 enum Chore {
-    After(otadrive::After),
-    Ends(otadrive::Ends),
+    Register(ProductId, CanonicalSerial),
+    See(Box<Change>),
+    /// Something became of an offer of that run.
+    Advance(Run),
 }
 
 /// The access log: JSON, and every text in it escaped, so that no terminal or viewer is misled. The key is not in it.
@@ -438,7 +476,7 @@ async fn stream(
             }
         }
         if let Some(ends) = ends {
-            let _ = gateway.chores.try_send(Chore::Ends(ends));
+            gateway.end(ends);
         }
     });
     Ok(body)
