@@ -52,7 +52,9 @@ Usage: gateway --fleet FILE [--listen ADDRESS] [--lease-secs N] [--grace-secs N]
                     slowest download [default: 3600]
   --grace-secs N    what is left of that once the last byte was sent [default: 60]
 
-Rollouts open their waves, halt and complete by their gates; each step is told on standard error.
+Rollouts open their waves, halt and complete by their gates; each step is told on standard error, with
+what to write into the fleet file to keep it. A process that starts again has only that file: gates begin
+to count anew, and who is there already is not counted again, so open the next wave by hand.
 One line of JSON per request goes to standard output. SIGTERM and SIGINT let running requests finish.";
 
 struct Gateway {
@@ -181,7 +183,9 @@ fn to_keep(moved: &Moved) -> String {
             format!("give wave {} `open = true, {threshold}opened_at = {}`", wave + 1, opened.at)
         }
         (Transition::Halt { .. }, _) => format!("write `state = \"paused\"` and `why = \"{}\"`", moved.transition),
-        _ => "give the group the target as its `firmware`, and take the rollout out".to_owned(),
+        _ => {
+            "give the group the target as its `firmware`, `config` or `resources`, and take the rollout out".to_owned()
+        }
     }
 }
 

@@ -35,6 +35,7 @@
 //! - The question and the answer: [`CheckIn`], [`Decision`], [`Verdict`], [`Reason`], [`Effect`].
 //! - Millions of devices in memory: [`Index`], with one [`Reader`] per thread.
 //! - Your own database: [`store`], with [`Store`](store::Store) and [`AsyncStore`](store::AsyncStore); [`MemoryStore`] is the plain one.
+//! - Rollouts that move on by themselves, and the ledger of what was offered: [`rollout`].
 //! - Why was that? [`Recorder`] watches the very code that decides.
 //!
 //! # Features

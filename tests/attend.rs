@@ -206,13 +206,80 @@ fn firmware_that_boots_once_and_falls_back_halts_its_rollout() {
     let mut rounds = 0;
     while state(&index) == RolloutState::Running {
         let now = NOW.plus_secs(rounds * 2 * HOUR);
-        assert_eq!(asks(&index, &ledger, &at_version("a", "1.0"), now), Reason::Serve);
+        let told = asks(&index, &ledger, &at_version("a", "1.0"), now);
+        assert_eq!(told, if rounds < 3 { Reason::Serve } else { Reason::Penalty });
         advance(&index, &ledger, now);
-        assert_eq!(asks(&index, &ledger, &at_version("a", "2.0"), now.plus_secs(HOUR)), Reason::Current);
+        if rounds < 3 {
+            assert_eq!(asks(&index, &ledger, &at_version("a", "2.0"), now.plus_secs(HOUR)), Reason::Current);
+        }
         rounds += 1;
         assert!(rounds < 10, "it is offered again and again");
     }
     assert_eq!(rounds, 4, "three offers, and elsewhere again");
+}
+
+/// Seen: ten canaries, staggered, each of which boots the new image for some minutes of every hour, passed a day's soak and let everybody in.
+#[test]
+fn a_canary_that_falls_back_in_turns_halts() {
+    let halt = Halt { failures: Some(2), ..Halt::default() };
+    let missing = Missing { offers: 3, secs: 3_600 };
+    let index = fleet(RolloutSpec { missing, halt, ..to_2() }, |_| ());
+    let ledger = MemoryLedger::default();
+    advance(&index, &ledger, NOW);
+    let mut booted = [false; 3];
+    for minute in 0..24 * 60 {
+        let now = NOW.plus_secs(minute * MINUTE);
+        for (unit, serial) in ["a", "b", "c"].into_iter().enumerate() {
+            match (minute + 60 - 20 * unit as i64) % 60 {
+                0 => booted[unit] = asks(&index, &ledger, &at_version(serial, "1.0"), now) == Reason::Serve,
+                // Who was served boots the new image, and is back on the old one when it asks next.
+                4 if booted[unit] => drop(asks(&index, &ledger, &at_version(serial, "2.0"), now)),
+                _ => {}
+            }
+        }
+        advance(&index, &ledger, now);
+        if matches!(state(&index), RolloutState::Paused { .. }) {
+            assert!((60..6 * 60).contains(&minute), "within hours, and not before three offers: {minute}");
+            return;
+        }
+    }
+    panic!("it never halts: {:?}", totals(&index, &ledger));
+}
+
+/// Seen: a config of the baseline took a place for an hour, and nobody else could download.
+#[test]
+fn what_took_a_place_gives_it_back_and_nothing_else_does() {
+    let waves = vec![Wave::new(WaveSize::First(1)), Wave::new(WaveSize::All)];
+    let staged = RolloutSpec { waves, ..to(TargetSpec::Config(config("[1]"))) };
+    let index = fleet(staged, |group| group.downloads_max = Some(1));
+    let (ledger, leases) = (MemoryLedger::default(), Leases::new(10));
+    let host = Host {
+        store: &index,
+        ledger: &ledger,
+        leases: &leases,
+        times: LeaseTimes { lease_secs: 3_600, grace_secs: 0 },
+    };
+    let asks = |target: &str, range: &'static str, now| {
+        let header = move |name: &str| (name == "range" && !range.is_empty()).then_some(range.as_bytes());
+        let request = otadrive::Request::parse("GET", target, header).unwrap();
+        let reply = otadrive::answer(&host, &request, now, &mut NoTrace).unwrap();
+        for ends in &reply.ends {
+            ends.carry_out(&leases, &ledger, now).unwrap();
+        }
+        reply.response.status
+    };
+    advance(&index, &ledger, NOW);
+    for (second, serial) in (0..).zip(["a", "b", "c", "a", "b", "c"]) {
+        let now = NOW.plus_secs(second);
+        assert_eq!(asks(&format!("/deviceapi/config?k=k&s={serial}"), "", now), 200, "each place is free again");
+    }
+    // In the middle of a download of firmware the config gives that one's place to nobody.
+    let now = NOW.plus_secs(MINUTE);
+    assert_eq!(asks("/deviceapi/update?k=k&s=a&v=0.9", "bytes=0-15", now), 206);
+    assert_eq!(asks("/deviceapi/config?k=k&s=a", "", now), 200);
+    assert_eq!(asks("/deviceapi/update?k=k&s=b&v=0.9", "", now), 304, "the image still runs");
+    assert_eq!(asks("/deviceapi/update?k=k&s=a&v=0.9", "bytes=16-99", now.plus_secs(1)), 206);
+    assert_eq!(asks("/deviceapi/update?k=k&s=b&v=0.9", "", now.plus_secs(2)), 200);
 }
 
 /// A cap on the group, or a target that is denied, holds a rollout: it must not walk through its waves meanwhile.

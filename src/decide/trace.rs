@@ -244,7 +244,10 @@ pub(crate) fn eligibility(
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.escape_debug()) };
         parts.push(format!("the rollout is paused{why}"));
         if inside {
-            parts.push("the device is in an open wave, and goes on when the rollout is resumed".to_owned());
+            let first_come =
+                "a slot of an open wave is the device's or free, and it goes on when the rollout is resumed";
+            let by_rank = "the device is in an open wave, and goes on when the rollout is resumed";
+            parts.push(if rollout.admission == Admission::FirstCome { first_come } else { by_rank }.to_owned());
             return parts.join("; ");
         }
     }
@@ -298,7 +301,10 @@ fn length(secs: u32) -> (u32, &'static str) {
 fn opens(rollout: &Rollout, wave: usize, now: Timestamp) -> String {
     let gate = &rollout.waves[wave].gate;
     if gate.is_by_hand() {
-        let first = "it opens when the conductor looks next, or by the operator's hand";
+        let first = match rollout.state {
+            RolloutState::Paused { .. } => "it opens once the rollout is resumed",
+            _ => "it opens when the conductor looks next, or by the operator's hand",
+        };
         return if wave == 0 { first } else { "the next wave opens by the operator's hand" }.to_owned();
     }
     let progress = rollout.progress.unwrap_or_default();

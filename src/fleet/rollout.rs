@@ -127,7 +127,8 @@ pub enum Success {
     Confirmed,
 }
 
-/// When a rollout halts itself (R8): when any of its conditions holds, counted over all open waves since it was started or resumed last. Without any, never.
+/// When a rollout halts itself (R8): when any of its conditions holds, counted over all open waves, each device as it stands now, by what came about since the
+/// rollout was started or resumed last. Without any, never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Halt {
@@ -142,7 +143,8 @@ pub struct Halt {
     pub min_finished: Option<u32>,
 }
 
-/// When a device counts as `missing` (R9): it was offered the same hop so often, the first time so long ago, and asks for it again.
+/// When a device counts as `missing` (R9): it was offered the same hop so often, the first time so long ago, and is elsewhere, be it
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Missing {

@@ -6,7 +6,7 @@ use super::statistics::Outcome;
 use crate::check_in::{CheckIn, Want};
 use crate::decide::decide;
 use crate::decide::trace::{NoTrace, Trace, note};
-use crate::fleet::{Attempt, Group, GroupId, ProductId, Rollout, Run};
+use crate::fleet::{Attempt, Group, GroupId, ProductId, Rollout, Run, Success};
 use crate::store::Found;
 use crate::time::Timestamp;
 use crate::verdict::{ClaimRefused, Decision, Effect, Offer, Verdict};
@@ -27,9 +27,11 @@ pub struct Attended<'a> {
 /// Decides a check-in with a ledger, in four steps:
 ///
 /// 1. What the ledger holds about the device is put among the facts; it is asked only where the group has a rollout under way or a cap on downloads.
-/// 2. Who was offered the same hop so often, for so long, and asks for it again, is noted as missing (R9), which gives it its penalty.
+/// 2. Who was offered the same hop so often, for so long, and asks for it again, is noted as missing (R9), which gives it its penalty; also who arrived each time
+///    and fell back.
 /// 3. The decision is made.
-/// 4. What is newly offered is claimed, until `until`: the life of the lease that the host gives. Where the ledger refuses, the decision says so.
+/// 4. What is newly offered is claimed, until `until`: the life of the lease that the host gives. Where the ledger refuses, the decision says so; where
+///    an outcome came in between, it begins again, four times at most.
 ///
 /// ```
 /// use otagate::rollout::{MemoryLedger, attend};
@@ -92,7 +94,9 @@ fn settle<L: Ledger>(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Settled, L::Error> {
-    for look in 1.. {
+    let mut look = 0;
+    loop {
+        look += 1;
         let mut held = ledger.held(&who.of_device(), now)?;
         found.lend_standing(std::mem::take(&mut held.standing));
         if let Some(report) = missing(found, who, &held, ask, now) {
@@ -101,6 +105,15 @@ fn settle<L: Ledger>(
             found.lend_standing(std::mem::take(&mut held.standing));
         }
         let decision = decide(&found.facts(), ask, now, &mut NoTrace);
+        if look < LOOKS_MAX
+            && let Some((claim, report)) = fell_back(found, who, &held, &decision, until, now)
+        {
+            // It is an attempt that failed before it was made: its device waits.
+            if let Ok(Claimed { attempt: Some(number), .. }) = ledger.claim(&claim, now)? {
+                ledger.note(&report.of_attempt(number), now)?;
+            }
+            continue;
+        }
         let Some(mut claim) = who.claim(found, &held, &decision, until, now) else {
             return Ok(Settled { seen: seen(found, who, &held, &decision), ..Settled::default() });
         };
@@ -116,7 +129,6 @@ fn settle<L: Ledger>(
             }
         }
     }
-    Ok(Settled::default())
 }
 
 /// The device has arrived, and the ledger does not know.
@@ -190,7 +202,7 @@ impl Who {
             wave: wave().map_or(0, |wave| u32::try_from(wave).unwrap_or(u32::MAX)),
             hop,
             slots_max: claim.and_then(|claim| claim.slots_max),
-            missing: self.still_missing(found, held, hop, now),
+            missing: still_missing(found, held, hop, now),
             after: tried.map(|tried| (tried.number, tried.outcome)),
         });
         let downloads_max = claim.and_then(|claim| claim.downloads_max);
@@ -203,19 +215,43 @@ impl Who {
     }
 }
 
-impl Who {
-    /// With how many resumes a device counts as missing that is offered the same hop again: it was missing, and nothing made it wait in between; or it arrived,
-    /// so often that it was offered enough, and each time it went back.
-    fn still_missing(&self, found: &Found<'_>, held: &Held, hop: &str, now: Timestamp) -> Option<u32> {
-        let rollout = under_way(found.group()?)?;
-        let tried = held.tried.as_ref().filter(|tried| *tried.hop == *hop)?;
-        let missing = match tried.outcome {
-            Outcome::Missing => rollout.penalty().secs == 0 || rollout.target_version().is_none(),
-            Outcome::Installed | Outcome::Confirmed => tried.was_offered_enough(rollout, now),
-            _ => false,
-        };
-        missing.then(|| rollout.resumes())
-    }
+/// Whether a failure at this rollout's hops makes a device wait.
+fn makes_wait(rollout: &Rollout) -> bool {
+    rollout.penalty().after(1) > 0 && rollout.target_version().is_some()
+}
+
+/// Who arrived at that hop and is elsewhere again, so often that it was offered enough.
+fn fell_again<'h>(held: &'h Held, rollout: &Rollout, hop: &str, now: Timestamp) -> Option<&'h Tried> {
+    let tried = held.tried.as_ref().filter(|tried| *tried.hop == *hop)?;
+    let arrived = matches!(tried.outcome, Outcome::Installed | Outcome::Confirmed);
+    Some(tried).filter(|tried| arrived && tried.was_offered_enough(rollout, now))
+}
+
+/// With how many resumes a new attempt begins as missing, where nothing makes its device wait: it was missing, or it fell back again. Where a download is success,
+/// the attempt has to be able to succeed by it.
+fn still_missing(found: &Found<'_>, held: &Held, hop: &str, now: Timestamp) -> Option<u32> {
+    let rollout = under_way(found.group()?)?;
+    let was = held.tried.as_ref().is_some_and(|tried| tried.outcome == Outcome::Missing && *tried.hop == *hop);
+    let missing = was || fell_again(held, rollout, hop, now).is_some();
+    (missing && !makes_wait(rollout) && rollout.success() != Success::Downloaded).then(|| rollout.resumes())
+}
+
+/// The attempt and the report of a device that fell back again, and has to wait.
+fn fell_back<'c>(
+    found: &Found<'_>,
+    who: &'c Who,
+    held: &Held,
+    decision: &Decision<'c>,
+    until: Timestamp,
+    now: Timestamp,
+) -> Option<(ClaimAsk<'c>, Report)> {
+    let rollout = under_way(found.group()?).filter(|rollout| makes_wait(rollout))?;
+    let mut claim = who.claim(found, held, decision, until, now)?;
+    fell_again(held, rollout, claim.offer?.hop, now)?;
+    // Nothing is served, so nothing is taken but the attempt.
+    claim.downloads_max = None;
+    let lapsed = found.facts().device?.standing.claim_expires_at.is_none_or(|end| now >= end);
+    Some((claim, report(found, who, Outcome::Missing)?)).filter(|_| lapsed)
 }
 
 fn under_way(group: &Group) -> Option<&Rollout> {

@@ -14,8 +14,7 @@ use std::fmt;
 /// Moves rollouts on. Safe to run on several replicas at once: each step names the edition of the rollout that it was decided by, so one is let through and the
 /// others see that they lost.
 ///
-/// Give all replicas one clock, such as the database's. One that is behind keeps nobody back; one that is ahead opens a wave as much too early, and ends a soak as
-/// much too soon.
+/// Give all replicas one clock, such as the database's. One that is ahead opens a wave as much too early; one that is ahead or behind ends a soak as much too soon.
 ///
 /// ```
 /// use otagate::rollout::{Conductor, MemoryLedger};

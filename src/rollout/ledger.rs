@@ -29,7 +29,9 @@ pub trait Ledger {
     ///
     /// - `offer`: the device's claim and its attempt in the run. While its claim lives and the hop is the same, the offer is the one that was made already, and
     ///   nothing changes. Else it is a new attempt, the claim lives until `until`, and what became of earlier attempts does not count any more (R9). With
-    ///   `slots_max` the run must have been offered to fewer devices than so many, or to this one, whether its claim lives or lapsed: the slots of a canary.
+    ///   `slots_max` the run must have been offered to fewer devices than so many, or to this one, whether its claim lives or lapsed: the slots of a canary. With
+    ///   `missing` a new attempt that is not the device's first begins at that outcome. With `after`, where the device stands elsewhere and the offer would be a new
+    ///   attempt, nothing at all is claimed, and no attempt is given.
     /// - `downloads_max`: a place among the group's downloads, until `until`. Who holds a live one keeps it as it is; else fewer than so many must be live at
     ///   `now`.
     ///
@@ -152,7 +154,7 @@ pub struct OfferAsk<'a> {
 /// What was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// The number of the device's attempt, where it is on a run's account.
+    /// The number of the device's attempt, where it is on a run's account; none where the offer was decided `after` what is so no more: look again.
     pub attempt: Option<u32>,
     /// It is an attempt that was not there before.
     pub new: bool,

@@ -10,14 +10,13 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// A place that lapsed so long ago is forgotten. Long, because a clock may be set back.
 const PLACE_KEPT_SECS: i64 = 7 * 86_400;
 
-/// A ledger in memory, behind one lock: some tenths of a microsecond a call, and about 200 bytes for each device that was offered something, until the run is
-/// [forgotten](Ledger::forget). It goes with the process, unless its [`rows`](Self::rows) are kept.
+/// A ledger in memory, behind one lock: about a microsecond a call with a million devices, and some 200 bytes for each that was offered something, until the
+/// run is [forgotten](Ledger::forget); a place among the downloads a week longer. It goes with the process, unless its [`rows`](Self::rows) are kept.
 ///
 /// ```
 /// use otagate::rollout::{ClaimAsk, Ledger, MemoryLedger, Of, OfferAsk, Outcome};
@@ -87,7 +86,10 @@ struct FailedAt {
 #[derive(Debug, Default)]
 struct Places {
     ends: HashMap<Box<str>, Timestamp>,
-    by_end: BTreeSet<(Timestamp, Box<str>)>,
+    /// Those that are live at `at`, and those that have ended.
+    live: BTreeSet<(Timestamp, Box<str>)>,
+    ended: BTreeSet<(Timestamp, Box<str>)>,
+    at: Timestamp,
     /// When a place was taken last.
     taken_at: Option<Timestamp>,
 }
@@ -95,9 +97,11 @@ struct Places {
 impl Places {
     fn put(&mut self, serial: &str, end: Timestamp) {
         if let Some(before) = self.ends.insert(serial.into(), end) {
-            self.by_end.remove(&(before, serial.into()));
+            let before = (before, serial.into());
+            let _ = self.live.remove(&before) || self.ended.remove(&before);
         }
-        self.by_end.insert((end, serial.into()));
+        let side = if self.at < end { &mut self.live } else { &mut self.ended };
+        side.insert((end, serial.into()));
     }
 
     /// A place that ends later than `end` ends then.
@@ -107,21 +111,33 @@ impl Places {
         }
     }
 
-    /// `O(live)`.
-    fn live(&self, now: Timestamp) -> u32 {
-        // Whoever ends in the next millisecond or later; at the end of time, nobody.
-        let Some(next) = now.millis().checked_add(1) else { return 0 };
-        let after = (Bound::Included((Timestamp::from_millis(next), Box::from(""))), Bound::Unbounded);
-        u32::try_from(self.by_end.range(after).count()).unwrap_or(u32::MAX)
+    /// How many are live. Each place changes sides once, unless a clock goes back.
+    fn live(&mut self, now: Timestamp) -> u32 {
+        self.at = now;
+        while let Some(first) = self.live.pop_first() {
+            if now < first.0 {
+                self.live.insert(first);
+                break;
+            }
+            self.ended.insert(first);
+        }
+        while let Some(last) = self.ended.pop_last() {
+            if last.0 <= now {
+                self.ended.insert(last);
+                break;
+            }
+            self.live.insert(last);
+        }
+        u32::try_from(self.live.len()).unwrap_or(u32::MAX)
     }
 
     /// Forgets what lapsed long ago, by the earlier of two clocks: one that is ahead for a moment forgets nobody.
     fn sweep(&mut self, now: Timestamp) {
         let earlier = self.taken_at.replace(now).map_or(now, |before| before.min(now));
         let long_ago = earlier.plus_secs(-PLACE_KEPT_SECS);
-        while let Some((end, serial)) = self.by_end.pop_first() {
+        while let Some((end, serial)) = self.ended.pop_first() {
             if end >= long_ago {
-                self.by_end.insert((end, serial));
+                self.ended.insert((end, serial));
                 return;
             }
             self.ends.remove(&serial);
@@ -227,8 +243,8 @@ impl RunBook {
 }
 
 impl Books {
-    fn places(&self, of: &Of<'_>) -> Option<&Places> {
-        self.places.get(of.product)?.get(of.group)
+    fn places(&mut self, of: &Of<'_>) -> Option<&mut Places> {
+        self.places.get_mut(of.product)?.get_mut(of.group)
     }
 }
 
@@ -236,17 +252,18 @@ impl Ledger for MemoryLedger {
     type Error = Infallible;
 
     fn held(&self, of: &Of<'_>, now: Timestamp) -> Result<Held, Infallible> {
-        let books = self.books.lock();
+        let books = &mut *self.books.lock();
+        let (download_expires_at, downloads_now) =
+            books.places(of).map_or((None, 0), |places| (places.ends.get(of.serial).copied(), places.live(now)));
         let run = of.run.and_then(|run| books.runs.get(run));
         let entry = run.and_then(|run| run.devices.get(of.serial));
-        let places = books.places(of);
         let standing = StandingRecord {
             claim_expires_at: entry.map(|entry| entry.claim_expires_at),
-            download_expires_at: places.and_then(|places| places.ends.get(of.serial).copied()),
+            download_expires_at,
             attempts: entry.map_or(0, |entry| entry.number),
             penalty: entry.and_then(Entry::failed).and_then(|failed| Some(((*failed.hop).into(), failed.until?))),
             place: None,
-            downloads_now: places.map_or(0, |places| places.live(now)),
+            downloads_now,
             slots_taken: run.map_or(0, |run| u32::try_from(run.devices.len()).unwrap_or(u32::MAX)),
         };
         Ok(Held { standing, tried: entry.map(Entry::tried) })

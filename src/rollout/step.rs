@@ -26,9 +26,9 @@ pub enum Transition {
     },
     /// It halts itself: it is paused, and live claims go on.
     Halt {
-        /// Devices that failed since it was started or resumed last.
+        /// Devices that stand at failed or missing, by what came about since it was started or resumed last.
         failed: u64,
-        /// Devices that finished since.
+        /// Devices that stand at finished, by the same.
         finished: u64,
     },
     /// Its target becomes the group's baseline.
@@ -45,7 +45,8 @@ pub enum Transition {
 /// - The next wave opens once its gate is good ([`Gate`](crate::Gate)); after the last one the rollout completes itself, if it has a gate for that.
 /// - The window of the group does not keep a wave shut: a wave that opens outside of it serves nobody until the window does (question 11).
 ///
-/// A clock that was set back makes a gate wait, and never opens one early: what had been good since a time that has not come yet soaks anew.
+/// What had been good since a time that has not come yet, because a clock was set back, is good since `now`. Time is what it is told: a clock that is wrong by an
+/// hour, ahead or behind, may end a soak an hour too soon.
 pub fn step(rollout: &Rollout, statistics: &Statistics, now: Timestamp) -> Step {
     if *rollout.state() != RolloutState::Running {
         return Step::default();

@@ -43,7 +43,8 @@ pub trait RolloutStore {
         wave: usize,
     ) -> Result<Result<Census, CensusFault>, Self::Error>;
 
-    /// The place, from 1, that a device has among those whom the census of a wave would count now: what a trace tells of who waits (V6). `None`: it is not
+    /// The place, from 1, that a device has among those whom the census of a wave would count now: what a trace tells of who waits (V6), once a host has
+    /// [lent](crate::store::Found::lend_standing) it. `None`: it is not
     /// counted, or the store cannot count. It costs a census, so it is for people who ask, not for check-ins.
     ///
     /// # Errors

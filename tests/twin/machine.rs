@@ -513,6 +513,22 @@ impl Machine {
             attended.missed = self.note(&report, ask.now) == "moved";
             answer = told(self);
         }
+        // Who arrived and fell back, so often as makes a device missing: an attempt that failed before it was made, where that makes it wait.
+        if let (true, Some(account), Some(rollout)) =
+            (on_account(self, &answer), self.account(&serial).cloned(), &rollout)
+            && ask.now >= account.claim_expires_at
+            && account.hop == answer.serves.clone().unwrap_or_default()
+            && ["installed", "confirmed"].contains(&account.outcome)
+            && account.offers >= rollout.missing.0
+            && ask.now - account.first_offered_at >= i64::from(rollout.missing.1) * 1_000
+            && waits(rollout)
+        {
+            let number = self.offer(&run.clone().unwrap(), &serial, (account.wave, None), &account.hop, ask.now, until);
+            let report = self.report(&device.group, &serial, "missing", Some(number)).unwrap();
+            self.note(&report, ask.now);
+            attended.missed = true;
+            answer = told(self);
+        }
         if answer.status == 200 {
             // What the decision asked to be claimed, with what was held before.
             let claim_lives = self.account(&serial).is_some_and(|account| ask.now < account.claim_expires_at);
@@ -533,9 +549,10 @@ impl Machine {
                 // Where nothing made it wait, who is missing stays so: the offer is made in the same breath. Who arrived and fell back, so often as makes a
                 // device missing, is.
                 let rollout = rollout.as_ref().unwrap();
-                let waits = rollout.penalty.0 > 0 && matches!(rollout.target, Target::Firmware(_));
-                let missing = self.account(&serial).filter(|held| held.hop == hop).filter(|held| match held.outcome {
-                    "missing" => !waits,
+                let none = !waits(rollout) && rollout.success != "downloaded";
+                let missing = self.account(&serial).filter(|held| held.hop == hop && none);
+                let missing = missing.filter(|held| match held.outcome {
+                    "missing" => true,
                     "installed" | "confirmed" => {
                         held.offers >= rollout.missing.0
                             && ask.now - held.first_offered_at >= i64::from(rollout.missing.1) * 1_000
@@ -1025,6 +1042,11 @@ impl Machine {
         self.group_mut(group).rollout = Some(new);
         Ok(())
     }
+}
+
+/// Whether a failure makes a device wait.
+fn waits(rollout: &Rollout) -> bool {
+    rollout.penalty.0.min(rollout.penalty.1) > 0 && matches!(rollout.target, Target::Firmware(_))
 }
 
 fn fits(artifact: &world::Artifact, hardware: &String) -> bool {

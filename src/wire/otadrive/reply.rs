@@ -12,7 +12,7 @@ use crate::leases::Leases;
 use crate::rollout::{Attended, Ledger, Noted, Of, Outcome, Report, attend};
 use crate::store::{Fault, Found, Store, fetch};
 use crate::time::Timestamp;
-use crate::verdict::{Decision, Offer, Reason, Verdict};
+use crate::verdict::{Decision, Effect, Offer, Reason, Verdict};
 
 /// How long offers are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Ends {
     pub downloaded: Option<Report>,
     /// It was firmware: its lease ends.
     pub ends_lease: bool,
-    /// Its place among the downloads is given back: not by a config or a resource that has none.
+    /// Its place among the downloads is given back: by firmware, and by a config or a resource that took one.
     pub gives_back: bool,
     /// How long the lease and the place among the downloads live on, in seconds: for a device whose connection broke just then.
     pub grace_secs: u32,
@@ -81,10 +81,12 @@ impl Ends {
         if *ends_lease {
             leases.finish(product, serial, at);
         }
+        // The note first: a place lapses, what is not noted is lost.
+        let noted = downloaded.as_ref().map(|report| ledger.note(report, now)).transpose()?;
         if *gives_back {
             ledger.release(&Of { product, group, serial, run: None }, at)?;
         }
-        downloaded.as_ref().map(|report| ledger.note(report, now)).transpose()
+        Ok(noted)
     }
 }
 
@@ -131,6 +133,8 @@ impl Request {
             Verdict::Serve(Offer::Config(_) | Offer::Resources(_)) => true,
             _ => false,
         };
+        // Else a place that it has is of a download that goes on beside this.
+        let took_place = matches!(decision.effect, Some(Effect::Claim(claim)) if claim.downloads_max.is_some());
         let ends = found.identity().filter(|_| last).map(|(product, device)| Ends {
             product: product.id().clone(),
             group: device.group().clone(),
@@ -138,7 +142,7 @@ impl Request {
             // A list is no resource yet.
             downloaded: self.downloaded(attended, times).filter(|_| !matches!(self.call, Call::ResourceList { .. })),
             ends_lease: offer.is_some(),
-            gives_back: offer.is_some() || decision.rollout.is_some(),
+            gives_back: offer.is_some() || took_place,
             grace_secs: times.grace_secs,
         });
         let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
@@ -228,7 +232,8 @@ pub enum HostFault<S, L> {
 }
 
 /// Answers a request from a synchronous store, a ledger and this process's leases; what is offered is claimed, and its lease is kept. What comes after the answer is
-/// the host's. An asynchronous host does the same with [`fetch_async`](crate::store::fetch_async) and [`Request::reply`].
+/// the host's. An asynchronous host does the same with
+/// [`fetch_async`](crate::store::fetch_async), [`attend`] on a thread that may wait for the ledger, and [`Request::reply`].
 ///
 /// ```
 /// use otagate::wire::otadrive::{self, Host};
