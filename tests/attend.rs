@@ -448,3 +448,169 @@ fn one_rollout_that_cannot_be_looked_at_keeps_no_other_from_halting() {
     assert!(matches!(conductor.advance(NOW), Err(Fault::Ledger(Broken))));
     assert!(matches!(state(&index), RolloutState::Paused { .. }), "the other one halts all the same");
 }
+
+/// Two gateways: the last slot of a canary goes to another device between look and claim.
+#[test]
+fn a_slot_that_is_taken_between_look_and_claim_is_not_given_twice() {
+    let waves = vec![Wave::new(WaveSize::First(1)), Wave::new(WaveSize::All)];
+    let index = fleet(RolloutSpec { admission: Admission::FirstCome, waves, ..to_2() }, |_| ());
+    let ledger = MemoryLedger::default();
+    advance(&index, &ledger, NOW);
+    let takes: Box<dyn Fn()> = Box::new(|| {
+        assert_eq!(asks(&index, &ledger, &at_version("b", "1.0"), NOW), Reason::Serve);
+    });
+    let between = Between { ledger: &ledger, then: RefCell::new(vec![takes]) };
+    assert_eq!(asks(&index, &between, &at_version("a", "1.0"), NOW), Reason::WaveNotOpen);
+    assert_eq!(totals(&index, &ledger).devices(), 1, "a canary of one");
+}
+
+/// However often something comes in between: what is served is claimed.
+#[test]
+fn whatever_comes_between_an_offer_is_claimed_in_the_end() {
+    let index = fleet(RolloutSpec { penalty: Penalty { secs: 0, secs_max: 0 }, ..to_2() }, |_| ());
+    let ledger = MemoryLedger::default();
+    advance(&index, &ledger, NOW);
+    assert_eq!(asks(&index, &ledger, &at_version("a", "1.0"), NOW), Reason::Serve);
+    let later = NOW.plus_secs(2 * HOUR);
+    let then = [Outcome::Confirmed, Outcome::Installed, Outcome::Missing, Outcome::Downloaded];
+    let then = then.map(|outcome| -> Box<dyn Fn() + '_> {
+        let (index, ledger) = (&index, &ledger);
+        Box::new(move || assert_eq!(noted(index, ledger, "a", outcome, later), Noted::Moved))
+    });
+    let between = Between { ledger: &ledger, then: RefCell::new(then.into()) };
+    assert_eq!(asks(&index, &between, &at_version("a", "1.0"), later), Reason::Serve);
+    assert!(between.then.borrow().is_empty());
+    let of = run(&index);
+    let of = Of { product: &of.product, group: &of.group, serial: "a", run: Some(&of) };
+    let tried = ledger.held(&of, later).unwrap().tried.unwrap();
+    assert_eq!((tried.number, tried.outcome), (2, Outcome::Offered));
+}
+
+/// One resource that a device holds says nothing about the rest of the list.
+#[test]
+fn who_holds_one_resource_of_several_has_not_arrived() {
+    let index = fleet(to(TargetSpec::Resources(vec![resource("logo"), resource("ca")])), |_| ());
+    let ledger = MemoryLedger::default();
+    advance(&index, &ledger, NOW);
+    let want = |name| CheckIn { want: Want::Resource(name), ..CheckIn::new(b"k", b"a") };
+    assert_eq!(asks(&index, &ledger, &want(b"logo"), NOW), Reason::Serve);
+    let digest = SentDigest::parse(DigestKind::Blake3, blake3::hash(b"logo").to_hex().as_bytes());
+    let holds = CheckIn { digest, ..want(b"logo") };
+    assert_eq!(asks(&index, &ledger, &holds, NOW), Reason::Current);
+    assert_eq!(totals(&index, &ledger), Outcomes { offered: 1, ..Outcomes::default() });
+}
+
+/// A host in which each request is answered and what follows from it is carried out.
+struct Wire {
+    index: Index,
+    ledger: MemoryLedger,
+    leases: Leases,
+}
+
+impl Wire {
+    fn new(rollout: RolloutSpec, change: impl FnOnce(&mut GroupSpec)) -> Self {
+        let wire = Self { index: fleet(rollout, change), ledger: MemoryLedger::default(), leases: Leases::new(10) };
+        advance(&wire.index, &wire.ledger, NOW);
+        wire
+    }
+
+    fn asks(&self, target: &str, range: &'static str, now: Timestamp) -> otadrive::Reply {
+        let header = move |name: &str| (name == "range" && !range.is_empty()).then_some(range.as_bytes());
+        let request = otadrive::Request::parse("GET", target, header).unwrap();
+        let times = LeaseTimes { lease_secs: 3_600, grace_secs: 0 };
+        let host = Host { store: &self.index, ledger: &self.ledger, leases: &self.leases, times };
+        let reply = otadrive::answer(&host, &request, now, &mut NoTrace).unwrap();
+        if let Some(ends) = &reply.ends {
+            ends.carry_out(&self.leases, &self.ledger, now).unwrap();
+        }
+        for after in &reply.after {
+            if let otadrive::After::See(change) = after {
+                self.index.apply(std::slice::from_ref(change)).unwrap();
+            }
+        }
+        reply
+    }
+}
+
+#[test]
+fn a_config_in_the_middle_of_a_download_ends_no_lease() {
+    let wire = Wire::new(to_2(), |_| ());
+    let update = "/deviceapi/update?k=k&s=a&v=1.0";
+    assert!(!wire.asks(update, "bytes=0-15", NOW).leased);
+    assert_eq!(wire.asks("/deviceapi/config?k=k&s=a", "", NOW.plus_secs(1)).response.status, 200);
+    assert!(wire.asks(update, "bytes=16-31", NOW.plus_secs(2)).leased, "it goes on, by its lease");
+}
+
+/// Fetching it again is no attempt, so nothing is noted that would give the place back.
+#[test]
+fn a_config_that_is_fetched_again_gives_its_place_back() {
+    let rollout = RolloutSpec { success: Success::Downloaded, ..to(TargetSpec::Config(config("[1]"))) };
+    let wire = Wire::new(rollout, |group| group.downloads_max = Some(1));
+    for (serial, secs) in [("a", 0), ("a", 10), ("b", 20)] {
+        let reply = wire.asks(&format!("/deviceapi/config?k=k&s={serial}"), "", NOW.plus_secs(secs));
+        assert_eq!((reply.response.status, secs), (200, secs));
+    }
+}
+
+#[test]
+fn a_list_of_resources_is_no_resource_yet() {
+    let target = TargetSpec::Resources(vec![resource("logo")]);
+    let wire = Wire::new(RolloutSpec { success: Success::Downloaded, ..to(target) }, |_| ());
+    assert_eq!(wire.asks("/deviceapi/resource/list?k=k&s=a", "", NOW).response.status, 200);
+    assert_eq!(totals(&wire.index, &wire.ledger), Outcomes { offered: 1, ..Outcomes::default() });
+}
+
+#[test]
+fn what_a_device_reports_is_taken_down_once() {
+    let wire = Wire::new(to_2(), |_| ());
+    let update = "/deviceapi/update?k=k&s=a&v=1.0";
+    let sees =
+        |reply: otadrive::Reply| reply.after.iter().filter(|after| matches!(after, otadrive::After::See(_))).count();
+    assert_eq!([NOW, NOW.plus_secs(60)].map(|now| sees(wire.asks(update, "", now))), [1, 0]);
+}
+
+/// A store in which an operator is faster than the conductor, or that refuses.
+struct Meddled<'s> {
+    index: &'s Index,
+    faster: Option<Change>,
+}
+
+impl RolloutStore for Meddled<'_> {
+    type Error = Infallible;
+    fn under_way(&self) -> Result<Vec<UnderWay>, Infallible> {
+        self.index.under_way()
+    }
+    fn census(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+    ) -> Result<Result<Census, CensusFault>, Infallible> {
+        RolloutStore::census(self.index, product, group, wave)
+    }
+    fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Infallible> {
+        match &self.faster {
+            Some(faster) => {
+                self.index.apply(std::slice::from_ref(faster)).unwrap();
+                Ok(self.index.apply(changes))
+            }
+            None => Ok(Err(Problems::default())),
+        }
+    }
+}
+
+/// Whoever was merely slower need do nothing; whoever is refused has to be seen to.
+#[test]
+fn what_is_lost_and_what_is_refused_are_told_apart() {
+    let index = fleet(to_2(), |_| ());
+    let ledger = MemoryLedger::default();
+    let outcome = |faster| {
+        let store = Meddled { index: &index, faster };
+        let moved = Conductor::new(&store, &ledger).advance(NOW).unwrap();
+        moved.into_iter().map(|moved| moved.outcome).collect::<Vec<_>>()
+    };
+    assert_eq!(outcome(None), [MoveOutcome::Refused(Problems::default())]);
+    let Run { product, group, rollout, .. } = run(&index);
+    let serials = vec!["b".to_owned()];
+    assert_eq!(outcome(Some(Change::AddFirst { product, group, rollout, serials })), [MoveOutcome::Lost]);
+}

@@ -443,6 +443,18 @@ fn what_was_counted_is_kept_and_what_soaks_begins_anew() {
     };
     let mut fleet = small();
     fleet.apply(&[start, note]).unwrap();
+    // Another replica that has not seen that: it counted less, and must not write over it.
+    let late = |progress| Change::SetProgress {
+        product: product.clone(),
+        group: group.clone(),
+        rollout: rollout.clone(),
+        was: None,
+        progress,
+    };
+    let refused = fleet.clone().apply(&[late(Progress { finished: 1, ..progress })]).unwrap_err().to_string();
+    assert_eq!(refused, "changes[0].rollout: `r7` was noted otherwise meanwhile: look again");
+    let revision = fleet.revision();
+    assert_eq!(fleet.apply(&[late(progress)]), Ok(revision), "who found the same has nothing to write");
     let spec = |fleet: &Fleet| fleet.product("p").unwrap().group("default").unwrap().spec().rollout.unwrap();
     let put = |fleet: &mut Fleet, rollout| {
         fleet.apply(&[Change::PutRollout { product: product.clone(), group: group.clone(), rollout }]).unwrap()

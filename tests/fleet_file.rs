@@ -426,6 +426,7 @@ fn a_reload_keeps_what_happened_since() {
     // An edit of a wave that is not open yet is a change: a conductor that looked before must look again.
     let edited = fleet(&text.replace("soak_secs = 60", "soak_secs = 90"), 30).load_over(&held).unwrap().fleet;
     assert_eq!(rollout_of(&edited).edition, before.edition + 1);
+    assert_eq!(rollout_of(&edited).progress, Some(Progress { good_since: None, ..progress }), "and it soaks anew");
 
     // It halted itself, and the operator lets it go on: failures count anew, and what soaks soaks anew.
     let (why, cut) = ("halted: 3 failed of 5 that have finished".to_owned(), false);
@@ -442,6 +443,9 @@ fn a_reload_keeps_what_happened_since() {
     let resumed = rollout_of(&fleet(&rollout("resume = true", waves), 30).load_over(&held).unwrap().fleet);
     assert_eq!((resumed.state, resumed.resumes), (RolloutState::Running, 1));
     assert_eq!(resumed.progress, Some(Progress { good_since: None, ..progress }));
+    // What failed before that stays before it, however often the file is loaded.
+    let twice = fleet(&rollout("resume = true", waves), 30).load_over(&held).unwrap().fleet;
+    assert_eq!(rollout_of(&fleet(&text, 30).load_over(&twice).unwrap().fleet).resumes, 1);
 
     // It completed itself, and the file does not know.
     held.apply(&[Change::CompleteRollout { product, group, rollout: id }]).unwrap();

@@ -864,3 +864,25 @@ fn eight_threads_that_claim_ten_slots_get_ten_a_thousand_times_over() {
         assert_eq!(ledger.statistics(run, 0).unwrap().total(), Outcomes { offered: 10, ..Outcomes::default() });
     }
 }
+
+/// Places that lapsed are forgotten in the end, and those that are live never, though a clock be ahead for a moment.
+#[test]
+fn places_are_forgotten_late_and_by_the_earlier_clock() {
+    const DAY: i64 = 86_400;
+    let zero = Timestamp::from_millis(1_795_428_000_000);
+    let run = run("r7", zero);
+    let claim = |ledger: &MemoryLedger, serial: &str, max: u32, now: Timestamp| {
+        let of = Of { product: &run.product, group: &run.group, serial, run: None };
+        ledger.claim(&ClaimAsk { of, offer: None, downloads_max: Some(max), until: now.plus_secs(3_600) }, now).unwrap()
+    };
+    let ledger = MemoryLedger::default();
+    assert!(claim(&ledger, "a", 2, zero).is_ok());
+    assert!(claim(&ledger, "b", 2, zero.plus_secs(30 * DAY)).is_ok(), "by a clock that is ahead");
+    assert_eq!(claim(&ledger, "c", 2, zero.plus_secs(60)), Err(ClaimRefused::Downloads));
+    // But a ledger that runs for years does not keep everybody.
+    let ledger = MemoryLedger::default();
+    for day in 0..100 {
+        assert!(claim(&ledger, &format!("d{day}"), 1, zero.plus_secs(day * DAY)).is_ok());
+    }
+    assert!(ledger.rows().places.len() < 12, "{}", ledger.rows().places.len());
+}

@@ -82,6 +82,16 @@ fn a_gate_that_can_never_pass_is_told() {
         lints(|rollout| rollout.waves[0].size = WaveSize::First(50)),
         ["admits the first 50, but the group has 40 devices"]
     );
+    assert_eq!(
+        lints(|rollout| {
+            rollout.waves[0].size = WaveSize::First(50);
+            rollout.waves[1].gate = after(41);
+        }),
+        [
+            "admits the first 50, but the group has 40 devices",
+            "opens when 41 devices of the wave before have finished, but that adds 40: it never opens",
+        ]
+    );
 }
 
 #[test]

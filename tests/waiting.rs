@@ -202,3 +202,57 @@ fn what_is_told_is_what_opens_it() {
         assert!(told.ends_with(&format!("now {finished} have, {finished} of them installed, for {hours} h")), "{told}");
     }
 }
+
+/// A wave that adds nobody is not judged, and is not told of as if it were.
+#[test]
+fn the_wave_that_is_judged_is_told() {
+    let index = opened(None, |rollout| {
+        rollout.waves[0].size = WaveSize::First(10);
+        rollout.waves[1] = Wave::new(WaveSize::ShareBps(100));
+        rollout.waves[2].gate = Gate { min_finished: Some(8), ..Gate::default() };
+    });
+    let (product, group) = (ProductId::new("lamp").unwrap(), GroupId::new("stable").unwrap());
+    let rollout = RolloutId::new("r7").unwrap();
+    let opened = index.snapshot().census("lamp", "stable", 1).unwrap().opened(NOW);
+    assert_eq!(opened.newcomers, Some(0));
+    let opens =
+        Change::OpenWave { product: product.clone(), group: group.clone(), rollout: rollout.clone(), wave: 1, opened };
+    index.apply(&[opens, Change::SetProgress { product, group, rollout, was: None, progress: SIX }]).unwrap();
+    let told = told(&index, 11).unwrap();
+    assert!(
+        told.ends_with("it opens when 8 of the 10 of wave 1 have finished: now 6 have, 6 of them installed"),
+        "{told}"
+    );
+}
+
+/// A clock that was set back: nothing has been good for less than no time.
+#[test]
+fn what_is_good_since_a_time_to_come_soaks_for_nothing() {
+    let good = Progress { finished: 8, succeeded: 8, good_since: Some(NOW.plus_secs(7_200)), ..SIX };
+    let told = told(&opened(Some(good), |_| ()), 11).unwrap();
+    assert!(told.ends_with("for 0 h"), "{told}");
+}
+
+/// A wave that added nobody is judged as soon as somebody was let in late; how long another wave was good is nothing to it.
+#[test]
+fn another_wave_that_is_judged_soaks_anew() {
+    let at = NOW.plus_secs(-86_400);
+    let index = Index::new(
+        &spec(|rollout| {
+            let opened = |newcomers| Opened { at, threshold: Some(9), counted: Some(1), newcomers, eligible: Some(9) };
+            rollout.waves[0].opened = Some(opened(Some(1)));
+            rollout.waves[1].opened = Some(opened(Some(0)));
+            rollout.waves[2].gate = Gate { soak_secs: Some(60), ..Gate::default() };
+            rollout.progress = Some(Progress { wave: 0, offered: 1, finished: 1, succeeded: 1, good_since: Some(at) });
+        })
+        .build()
+        .unwrap(),
+    );
+    let snapshot = index.snapshot();
+    let rollout = snapshot.group("lamp", "stable").unwrap().rollout().unwrap();
+    let one = Outcomes { installed: 1, ..Outcomes::default() };
+    let of = |waves| step(rollout, &Statistics { waves, recent: Outcomes::default() }, NOW);
+    assert!(matches!(of(vec![one]).transition, Some(Transition::OpenWave { wave: 2, .. })));
+    let late = of(vec![one, one]);
+    assert_eq!((late.transition, late.progress.unwrap().good_since), (None, Some(NOW)));
+}

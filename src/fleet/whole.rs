@@ -274,20 +274,6 @@ impl ProductEntry {
         self.devices = sorted.into_iter().map(|device| (device.serial.clone(), device)).collect();
     }
 
-    /// Takes over what devices reported, where nothing is said about that: files say what an operator wants, and `before` knows what devices did.
-    #[cfg(feature = "fleet-file")]
-    pub(crate) fn keep_seen(&mut self, before: &ProductEntry) {
-        for old in before.devices() {
-            let Some(device) = self.devices.get_mut(old.serial()) else { continue };
-            if device.version.is_none() {
-                device.version.clone_from(&old.version);
-            }
-            if device.hardware().is_none() && old.hardware().is_some() {
-                device.change_rare(|rare| rare.hardware = old.hardware().map(Into::into));
-            }
-        }
-    }
-
     /// Gives each rollout the edition after the one that it had before, if anything about it changed.
     #[cfg(feature = "fleet-file")]
     pub(crate) fn number_rollouts(&mut self, before: &ProductEntry) {

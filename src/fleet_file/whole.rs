@@ -63,7 +63,6 @@ impl<'f> Whole<'f> {
         }
         if let Some(previous) = previous {
             keep_new_devices(&mut entry, previous);
-            entry.keep_seen(previous);
             self.check_reload(&lines, previous, &entry);
         }
         for (group, waves) in pending {
