@@ -614,3 +614,28 @@ fn what_is_lost_and_what_is_refused_are_told_apart() {
     let serials = vec!["b".to_owned()];
     assert_eq!(outcome(Some(Change::AddFirst { product, group, rollout, serials })), [MoveOutcome::Lost]);
 }
+
+/// A host that explains why a device waits lends its place by the census, and the ledger, which knows none, leaves it there.
+#[test]
+fn a_place_that_was_lent_is_told() {
+    let waves = vec![Wave::new(WaveSize::First(1)), Wave::new(WaveSize::All)];
+    let index = fleet(RolloutSpec { waves, ..to_2() }, |_| ());
+    let ledger = MemoryLedger::default();
+    advance(&index, &ledger, NOW);
+    let told = ["a", "b", "c"].map(|serial| {
+        let (view, ask) = (index.view().unwrap(), at_version(serial, "1.0"));
+        let mut found = fetch(&view, &ask).unwrap();
+        let group = found.group().unwrap();
+        let place = index.place(&ProductId::new("lamp").unwrap(), group, 1, serial).unwrap();
+        found.lend_standing(store::StandingRecord { place, ..Default::default() });
+        let mut trace = Recorder::default();
+        attend(&ledger, &mut found, &ask, NOW.plus_secs(HOUR), NOW, &mut trace).unwrap();
+        trace.eligible().map(|told| (place.unwrap(), told.to_owned()))
+    });
+    let mut places: Vec<u64> = told.iter().flatten().map(|(place, _)| *place).collect();
+    places.sort_unstable();
+    assert_eq!(places, [2, 3], "the first of three is served");
+    for (place, told) in told.iter().flatten() {
+        assert!(told.contains(&format!("the device has place {place} by its census")), "{told}");
+    }
+}

@@ -97,12 +97,10 @@ fn settle<L: Ledger>(
     let mut look = 0;
     loop {
         look += 1;
-        let mut held = ledger.held(&who.of_device(), now)?;
-        found.lend_standing(std::mem::take(&mut held.standing));
+        let mut held = look_up(ledger, who, found, now)?;
         if let Some(report) = missing(found, who, &held, ask, now) {
             ledger.note(&report, now)?;
-            held = ledger.held(&who.of_device(), now)?;
-            found.lend_standing(std::mem::take(&mut held.standing));
+            held = look_up(ledger, who, found, now)?;
         }
         let decision = decide(&found.facts(), ask, now, &mut NoTrace);
         if look < LOOKS_MAX
@@ -129,6 +127,15 @@ fn settle<L: Ledger>(
             }
         }
     }
+}
+
+/// Puts what the ledger holds among the facts. The place by the census is kept, which a host may have lent for a trace.
+fn look_up<L: Ledger>(ledger: &L, who: &Who, found: &mut Found<'_>, now: Timestamp) -> Result<Held, L::Error> {
+    let mut held = ledger.held(&who.of_device(), now)?;
+    let lent = found.facts().device.and_then(|device| device.standing.place);
+    held.standing.place = held.standing.place.or(lent);
+    found.lend_standing(std::mem::take(&mut held.standing));
+    Ok(held)
 }
 
 /// The device has arrived, and the ledger does not know.
@@ -191,15 +198,15 @@ impl Who {
         };
         let on_account = decision.rollout.is_some() && !again;
         let hop = decision.firmware_offer().map_or("", |offer| offer.firmware.version().text());
-        let wave = || {
+        // The wave of its first offer is kept, so only then it is worked out, which takes a hash.
+        let first = || {
             let (product, device) = found.identity()?;
             let rollout = under_way(found.group()?)?;
             let wave = rollout.wave_of(product.id().as_str(), device.serial(), device.entered_at());
-            // A claim that lives through a pause was made in some wave, which the ledger knows.
-            Some(wave.or_else(|| rollout.last_open().map(|(last, ..)| last)).unwrap_or(0))
+            u32::try_from(wave.or_else(|| rollout.last_open().map(|(last, ..)| last))?).ok()
         };
         let offer = on_account.then(|| OfferAsk {
-            wave: wave().map_or(0, |wave| u32::try_from(wave).unwrap_or(u32::MAX)),
+            wave: tried.map(|tried| tried.wave).or_else(first).unwrap_or(0),
             hop,
             slots_max: claim.and_then(|claim| claim.slots_max),
             missing: still_missing(found, held, hop, now),
@@ -246,8 +253,9 @@ fn fell_back<'c>(
     now: Timestamp,
 ) -> Option<(ClaimAsk<'c>, Report)> {
     let rollout = under_way(found.group()?).filter(|rollout| makes_wait(rollout))?;
+    fell_again(held, rollout, decision.firmware_offer()?.firmware.version().text(), now)?;
     let mut claim = who.claim(found, held, decision, until, now)?;
-    fell_again(held, rollout, claim.offer?.hop, now)?;
+    claim.offer?;
     // Nothing is served, so nothing is taken but the attempt.
     claim.downloads_max = None;
     let lapsed = found.facts().device?.standing.claim_expires_at.is_none_or(|end| now >= end);
