@@ -10,7 +10,7 @@ use crate::decide::decide;
 use crate::decide::trace::{NoTrace, Trace};
 use crate::fleet::{CanonicalSerial, KeyHash, ProductId, Revision};
 use crate::time::Timestamp;
-use crate::verdict::Decision;
+use crate::verdict::{Decision, Reason};
 use arc_swap::Cache;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -109,6 +109,19 @@ impl Reader {
             counts.count(snapshot, &self.shared, place, &decision);
         }
         decision
+    }
+
+    /// Counts a verdict among [`verdicts`](super::Index::verdicts) that was given by way of the index as a [`Store`](crate::store::Store): with a ledger, say.
+    pub fn count(&mut self, product: Option<&ProductId>, reason: Reason) {
+        let Some(counts) = &mut self.counts else { return };
+        match counts.by_product.get(&product.cloned()) {
+            Some(block) => block.count(reason),
+            None => {
+                let block = self.shared.counters.block(product.cloned());
+                block.count(reason);
+                counts.by_product.insert(product.cloned(), block);
+            }
+        }
     }
 
     /// Answers many check-ins, all from one revision, `give` making of each decision what goes into `answers`. The answers are those of

@@ -86,10 +86,10 @@ impl Snapshot {
     /// What did not change since `before` is taken over from it.
     pub(super) fn of(fleet: FleetOf<Table>, before: Option<&Snapshot>, published: Instant) -> Self {
         // Both are in the order of names.
-        let mut known = before.map_or(&[][..], |before| &before.products).iter().peekable();
+        let mut known = before.map_or(&[][..], |before| &before.products);
         let mut resolved = |(id, entry): (&ProductId, &Arc<ProductEntryOf<Table>>)| {
-            while known.next_if(|known| known.id() < id).is_some() {}
-            let before = known.next_if(|known| known.id() == id);
+            known = &known[known.iter().take_while(|known| known.id() < id).count()..];
+            let before = known.first().filter(|known| known.id() == id);
             match before.filter(|before| Arc::ptr_eq(&before.entry, entry)) {
                 Some(same) => same.clone(),
                 None => Arc::new(Resolved::of(entry, before.map(|before| &**before))),

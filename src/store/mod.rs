@@ -28,14 +28,14 @@ pub mod contract;
 pub use lent::Lent;
 pub use memory::{MemoryStore, MemoryView, ReplaceFault};
 
-use crate::check_in::CheckIn;
+use crate::check_in::{CheckIn, Want};
 use crate::decide::decide;
 use crate::decide::facts::{DeviceFacts, Facts, GroupFacts, KeyFacts, Standing};
 use crate::decide::trace::Trace;
 use crate::fleet::devices::Devices;
 use crate::fleet::{
-    CanonicalSerial, Catalogue, Device, DeviceState, Group, KeyHash, Policy, Product, ProductEntryOf, ProductId,
-    Revision, SerialFault, SerialScheme, Version,
+    CanonicalSerial, Catalogue, Change, Device, DeviceState, Group, KeyHash, NAME_BYTES_MAX, Policy, Product,
+    ProductEntryOf, ProductId, Revision, SerialFault, SerialScheme, VERSION_BYTES_MAX, Version, check_text,
 };
 use crate::lease::Lease;
 use crate::time::Timestamp;
@@ -315,6 +315,26 @@ impl Found<'_> {
     /// The offer that the device was made and has not finished taking.
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_deref()
+    }
+
+    /// What a verified device reports of its version and hardware, where it is known otherwise: the [`SeeDevice`](Change::SeeDevice) to apply after the answer, which a
+    /// census will ask (R3). What is no version is not taken down; saying no hardware is saying nothing.
+    pub fn reported(&self, ask: &CheckIn<'_>) -> Option<Change> {
+        let (product, device) = self.identity().filter(|(_, device)| device.state() == DeviceState::Verified)?;
+        let sound = |bytes: &'_ [u8], max| {
+            let text = std::str::from_utf8(bytes).ok()?;
+            (text.is_empty() || check_text(text, max).is_ok()).then(|| text.to_owned())
+        };
+        let version = sound(ask.version, VERSION_BYTES_MAX)?;
+        let said = sound(ask.hardware, NAME_BYTES_MAX).filter(|said| !said.is_empty());
+        let hardware = said.or_else(|| device.hardware().map(str::to_owned));
+        let other = device.version() != Some(&version) || device.hardware() != hardware.as_deref();
+        (ask.want == Want::Firmware && other).then(|| Change::SeeDevice {
+            product: product.id().clone(),
+            serial: device.serial().to_owned(),
+            version: Some(version),
+            hardware,
+        })
     }
 
     /// Puts in what a ledger holds about the device, for a host that keeps its ledger beside its store. Nothing, where no group was found.

@@ -4,9 +4,7 @@ use super::super::{Body, Response};
 use super::{Call, Request};
 use crate::decide::identify;
 use crate::decide::trace::Trace;
-use crate::fleet::{
-    CanonicalSerial, Change, Device, DeviceState, GroupId, Product, ProductId, Revision, VERSION_BYTES_MAX, check_text,
-};
+use crate::fleet::{CanonicalSerial, Change, Device, GroupId, Product, ProductId, Revision};
 use crate::lease::Lease;
 use crate::leases::Leases;
 use crate::rollout::{Attended, Ledger, Noted, Of, Outcome, Report, attend};
@@ -146,7 +144,8 @@ impl Request {
             grace_secs: times.grace_secs,
         });
         let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
-        after.extend(self.see(found.identity()).map(After::See));
+        let update = matches!(self.call, Call::Update { .. });
+        after.extend(found.reported(&self.check_in()).filter(|_| update).map(After::See));
         let leased = offer.is_some_and(|offer| offer.leased);
         Reply { leased, lease, ends, ..self.finish(response, decision, found.identity(), after) }
     }
@@ -160,20 +159,6 @@ impl Request {
         let attempt = attended.attempt.as_ref().or(leased)?;
         let report = attempt.report(attended.found.group()?.rollout()?, device.serial(), Outcome::Downloaded)?;
         Some(Report { grace_secs: times.grace_secs, ..report })
-    }
-
-    /// What the device reports, where it is known otherwise. What is no version is not taken down.
-    fn see(&self, who: Option<(&Product, &Device)>) -> Option<Change> {
-        let (product, device) = who.filter(|(_, device)| device.state() == DeviceState::Verified)?;
-        let version = std::str::from_utf8(&self.version).ok()?;
-        let sound = version.is_empty() || check_text(version, VERSION_BYTES_MAX).is_ok();
-        let other = matches!(self.call, Call::Update { .. }) && device.version() != Some(version);
-        (other && sound).then(|| Change::SeeDevice {
-            product: product.id().clone(),
-            serial: device.serial().to_owned(),
-            version: Some(version.to_owned()),
-            hardware: device.hardware().map(str::to_owned),
-        })
     }
 
     /// The reply to a sign of life, where the refusal of questions 1 to 4 is one.
