@@ -1,7 +1,9 @@
 # make demo        the main job, shown: a gateway asked by real HTTP for every verdict
 # make serve       the same gateway, left running on 127.0.0.1:8080
-# make test        everything: formatting, lints, docs, tests
+# make test        everything: formatting, lints, docs, tests, in Rust and C
+# make install     the C library, header, pkg-config and CMake files; DESTDIR=, PREFIX=/usr/local, LIBDIR=
 # make bench       figures into target/bench/summary.json; ONLY=decide runs one part
+# make header      writes include/otagate.h anew, from bindings/c
 # make bench-peers other engines asked the same, beside ours; a workspace of its own
 # make miri fuzz   need nightly; they say what is missing
 
@@ -11,6 +13,8 @@ FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 
 .PHONY: demo serve test lint bench bench-peers miri fuzz clean
+
+include bindings/c/library.mk
 
 demo: examples
 	target/release/examples/demo
@@ -25,12 +29,15 @@ examples:
 test: lint
 	$(CARGO) test --locked --all-features --no-fail-fast
 	$(CARGO) test --locked --no-fail-fast --lib
+	$(CARGO) test --locked -p otagate-c --no-fail-fast
 
 lint:
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-features --all-targets -- -D warnings
 	$(CARGO) clippy --locked -- -D warnings
+	$(CARGO) clippy --locked -p otagate-c --all-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked -p otagate-c --lib --no-deps
 
 bench:
 	for part in $(or $(ONLY),$(BENCHES)); do $(CARGO) bench --locked --all-features --bench $$part || exit 1; done

@@ -1,0 +1,220 @@
+//! What serials, versions, ranks and shares mean (S1, W1 to W5, R2, R3), and the pure step of a rollout (R7, R8): for hosts that sort, show or simulate by the same
+//! rules.
+
+use crate::codes::*;
+use crate::failure::{Failure, guard};
+use crate::string::otagate_string;
+use crate::types::{bytes, json, name, number, out};
+use otagate::rollout::{Statistics, Step, Transition, step};
+use otagate::{
+    FleetSpec, GroupSpec, ProductFleetSpec, ProductSpec, RolloutSpec, SerialFault, SerialScheme, VersionRulesSpec,
+};
+use serde_json::{Value, json as make};
+use std::cmp::Ordering;
+use std::ffi::c_char;
+
+/// The rank of a device in a rollout (R2): where its place is fixed by chance. `serial` is the canonical one.
+///
+/// NULL: `rank` must not be; a text may be, with length 0.
+/// Threads: any.
+/// Errors: `NULL`, `LENGTH`, `TEXT`; the rank is the last of all then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_rank(
+    salt: *const c_char,
+    salt_len: usize,
+    product: *const c_char,
+    product_len: usize,
+    serial: *const c_char,
+    serial_len: usize,
+    rank: *mut u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the texts and the number are the caller's, as the header says.
+        let (rank, salt, product, serial) = unsafe {
+            let rank = number(rank, u64::MAX, "rank")?;
+            (
+                rank,
+                name(salt, salt_len, "salt")?,
+                name(product, product_len, "product")?,
+                name(serial, serial_len, "serial")?,
+            )
+        };
+        *rank = otagate::rank(salt, product, serial);
+        Ok(())
+    })
+}
+
+/// Reads a serial under a scheme (S1), with the placeholders that every product has: `fault` says
+/// `OTAGATE_SERIAL_IS_...`, and where it is fine, its canonical form is written to `canonical`, which has room
+/// for `OTAGATE_SERIAL_BYTES_MAX` bytes, and its length to `canonical_len`. No NUL is written.
+///
+/// NULL: `canonical`, `canonical_len` and `fault` must not be.
+/// Threads: any.
+/// Errors: `NULL`, `LENGTH`, `ARGUMENT` for a scheme that is none; the serial is malformed then. A serial that
+/// is malformed is no error.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_read_serial(
+    scheme: i32,
+    serial: *const c_char,
+    serial_len: usize,
+    canonical: *mut c_char,
+    canonical_len: *mut usize,
+    fault: *mut i32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the numbers and the text are the caller's, as the header says.
+        let (fault, canonical_len) = unsafe {
+            let fault = number(fault, OTAGATE_SERIAL_IS_MALFORMED, "fault")?;
+            (fault, number(canonical_len, 0, "canonical_len")?)
+        };
+        if canonical.is_null() {
+            return Err(Failure::null("canonical"));
+        }
+        let scheme = match scheme {
+            OTAGATE_SERIAL_OPAQUE => SerialScheme::Opaque,
+            OTAGATE_SERIAL_OPAQUE_NOCASE => SerialScheme::OpaqueNocase,
+            OTAGATE_SERIAL_MAC => SerialScheme::Mac,
+            OTAGATE_SERIAL_HEX => SerialScheme::Hex,
+            OTAGATE_SERIAL_DECIMAL => SerialScheme::Decimal,
+            other => return Err(Failure::argument(format!("serial scheme {other} is none"))),
+        };
+        // SAFETY: the caller's.
+        let serial = unsafe { bytes(serial, serial_len, OTAGATE_FIELD_BYTES_MAX, "serial")? };
+        match scheme.read(serial) {
+            Ok(serial) => {
+                let text = serial.as_str();
+                // SAFETY: no canonical serial is longer than the room that there is.
+                unsafe { std::ptr::copy_nonoverlapping(text.as_ptr().cast(), canonical, text.len()) };
+                (*canonical_len, *fault) = (text.len(), OTAGATE_SERIAL_IS_FINE);
+            }
+            Err(SerialFault::Malformed) => {}
+            Err(SerialFault::Placeholder) => *fault = OTAGATE_SERIAL_IS_PLACEHOLDER,
+        }
+        Ok(())
+    })
+}
+
+/// Compares two versions under a product's rules (W1, W2): `equal` is 1 or 0; `order` is that of `a` against
+/// `b`, -1, 0 or 1, or `OTAGATE_UNORDERED`. `rules` is the JSON of a product's `versions`, such as
+/// `{"scheme":"semver"}`; empty is `exact`. Equality is not order: versions of order 0 may be unequal, and the
+/// other way about.
+///
+/// NULL: `equal` and `order` must not be.
+/// Threads: any.
+/// Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED` for rules that are none; the versions are unequal and unordered
+/// then. A version that does not parse is no error.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_compare_versions(
+    rules: *const c_char,
+    rules_len: usize,
+    a: *const c_char,
+    a_len: usize,
+    b: *const c_char,
+    b_len: usize,
+    equal: *mut i32,
+    order: *mut i32,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the numbers and texts are the caller's, as the header says.
+        let (equal, order, rules, a, b) = unsafe {
+            let equal = number(equal, 0, "equal")?;
+            let order = number(order, OTAGATE_UNORDERED, "order")?;
+            let a = bytes(a, a_len, OTAGATE_FIELD_BYTES_MAX, "a")?;
+            (equal, order, json(rules, rules_len, "rules")?, a, bytes(b, b_len, OTAGATE_FIELD_BYTES_MAX, "b")?)
+        };
+        let spec = match rules {
+            [] => VersionRulesSpec::default(),
+            rules => serde_json::from_slice(rules).map_err(Failure::json)?,
+        };
+        let rules = spec.build()?;
+        let (a, b) = (rules.read(a), rules.read(b));
+        *equal = rules.equal(a, b).into();
+        *order = rules.order(a, b).map_or(OTAGATE_UNORDERED, |order| match order {
+            Ordering::Less => -1,
+            Ordering::Equal => 0,
+            Ordering::Greater => 1,
+        });
+        Ok(())
+    })
+}
+
+/// The threshold of a share in basis points, for a host that cannot count (R3): whose rank is not above it is
+/// in.
+///
+/// NULL: `threshold` must not be.
+/// Threads: any.
+/// Errors: `NULL`, `ARGUMENT` for a share outside of 1 to 10 000; the threshold is 0 then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_share_threshold(share_bps: u16, threshold: *mut u64) -> i32 {
+    guard(|| {
+        // SAFETY: the number is the caller's, as the header says.
+        let threshold = unsafe { number(threshold, 0, "threshold")? };
+        let share = otagate::share_threshold(share_bps).filter(|_| share_bps <= otagate::SHARE_BPS_MAX);
+        *threshold = share.ok_or_else(|| Failure::argument(format!("a share of {share_bps} basis points is none")))?;
+        Ok(())
+    })
+}
+
+/// What is to be done about a rollout, given its account and the time (R7, R8): a pure function. `rollout` is
+/// the JSON of a rollout, `statistics` that of `otagate_ledger_statistics`, `product` that of its product, or
+/// empty for one that compares versions byte for byte. The answer is a JSON object of `transition` and
+/// `progress`, each null where there is none; a transition has a `kind`: `open-wave` with `wave` (from 0) and
+/// `progress`, `halt` with `failed` and `finished`, `complete` with `progress`.
+///
+/// Owns: the caller frees `*answer` by `otagate_string_free`.
+/// NULL: `answer` must not be.
+/// Threads: any.
+/// Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED` for a rollout that cannot be; `*answer` is NULL then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_rollout_step(
+    product: *const c_char,
+    product_len: usize,
+    rollout: *const c_char,
+    rollout_len: usize,
+    statistics: *const c_char,
+    statistics_len: usize,
+    now_millis: i64,
+    answer: *mut *mut otagate_string,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the texts and the pointer are the caller's, as the header says.
+        let (answer, product, rollout, statistics) = unsafe {
+            let answer = out(answer, "answer")?;
+            let product = json(product, product_len, "product")?;
+            (answer, product, json(rollout, rollout_len, "rollout")?, json(statistics, statistics_len, "statistics")?)
+        };
+        let product: ProductSpec = match product {
+            [] => ProductSpec { id: "product".into(), ..ProductSpec::default() },
+            product => serde_json::from_slice(product).map_err(Failure::json)?,
+        };
+        let rollout: RolloutSpec = serde_json::from_slice(rollout).map_err(Failure::json)?;
+        let statistics: Statistics = serde_json::from_slice(statistics).map_err(Failure::json)?;
+        let group = GroupSpec { id: "group".into(), rollout: Some(rollout), ..GroupSpec::default() };
+        let part = ProductFleetSpec { product, groups: vec![group], ..ProductFleetSpec::default() };
+        let fleet = FleetSpec { products: vec![part], ..FleetSpec::default() }.build()?;
+        let rollout = fleet.products().next().and_then(|entry| entry.group("group")?.rollout());
+        let rollout = rollout.ok_or_else(|| Failure::nothing("there is no rollout"))?;
+        let Step { progress, transition } = step(rollout, &statistics, otagate::Timestamp::from_millis(now_millis));
+        *answer = otagate_string::give(make!({ "transition": describe(transition), "progress": progress }).to_string());
+        Ok(())
+    })
+}
+
+/// A transition as JSON.
+pub(crate) fn describe(transition: Option<Transition>) -> Value {
+    match transition {
+        None => Value::Null,
+        Some(Transition::OpenWave { wave, progress }) => {
+            make!({ "kind": "open-wave", "wave": wave, "progress": progress })
+        }
+        Some(Transition::Halt { failed, finished }) => {
+            make!({ "kind": "halt", "failed": failed, "finished": finished })
+        }
+        Some(Transition::Complete { progress }) => make!({ "kind": "complete", "progress": progress }),
+    }
+}
