@@ -1,19 +1,22 @@
 # make demo        the main job, shown: a gateway asked by real HTTP for every verdict
 # make serve       the same gateway, left running on 127.0.0.1:8080
 # make test        everything: formatting, lints, docs, tests, in Rust and C
-# make install     the C library, header, pkg-config and CMake files; DESTDIR=, PREFIX=/usr/local, LIBDIR=
+# make install     the C library, header, pkg-config and CMake files; DESTDIR=, PREFIX=/usr/local,
+#                  LIBDIR=lib, INCLUDEDIR=include; make uninstall takes them away
 # make bench       figures into target/bench/summary.json; ONLY=decide runs one part
 # make header      writes include/otagate.h anew, from bindings/c
 # make bench-peers other engines asked the same, beside ours; a workspace of its own
 # make miri fuzz   need nightly; they say what is missing
+# make sanitize    the C face under load, in ThreadSanitizer and AddressSanitizer; needs nightly, says what is missing
 
 CARGO ?= cargo
-BENCHES = decide load index rollout
+BENCHES = decide load index rollout c
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 
 .PHONY: demo serve test lint bench bench-peers miri fuzz clean
 
+.DEFAULT_GOAL := demo
 include bindings/c/library.mk
 
 demo: examples
@@ -40,7 +43,9 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked -p otagate-c --lib --no-deps
 
 bench:
-	for part in $(or $(ONLY),$(BENCHES)); do $(CARGO) bench --locked --all-features --bench $$part || exit 1; done
+	for part in $(or $(ONLY),$(BENCHES)); do \
+		case $$part in c) $(MAKE) c && $(CARGO) bench --locked -p otagate-c --bench c;; *) $(CARGO) bench --locked --all-features --bench $$part;; esac || exit 1; \
+	done
 
 bench-peers:
 	cd benches/peers && $(CARGO) run --release --locked
