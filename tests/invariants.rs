@@ -81,7 +81,8 @@ fn the_core_has_no_panic_in_it() {
 
 #[test]
 fn unsafe_stands_nowhere_in_the_crate() {
-    let faults = forbid(&["src"], &["unsafe "], "denied for the crate");
+    let mut faults = forbid(&["src"], &["unsafe "], "denied for the crate");
+    faults.extend(forbid(&["src"], &["no_mangle", "extern \"C\"", "c_char"], "C stands in bindings/c"));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
@@ -100,6 +101,15 @@ fn the_map_in_architecture_is_true() {
         let covered = mapped.iter().any(|entry| path == *entry || (entry.ends_with('/') && path.starts_with(entry)));
         assert!(covered, "ARCHITECTURE.md does not name `{path}`, nor its folder");
     }
+}
+
+/// No decision is made in a face: it asks the crate.
+#[test]
+fn a_face_has_no_decision_logic() {
+    let words =
+        [".pin()", ".cap()", "is_denied", "GroupFacts {", " Decision {", "= Facts {", ".reason =", "Reason::Serve"];
+    let faults = forbid(&["bindings/c/src"], &words, "the crate decides");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 /// The minimum Rust version is one that every package in the lock file agrees with.

@@ -486,7 +486,7 @@ fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
     if waves.is_empty() || waves.len() > WAVES_MAX {
         problems.add("waves", format!("are {}: a rollout has 1 to {WAVES_MAX}", waves.len()));
     }
-    let (mut count, mut share, mut threshold) = (0, 0, None);
+    let (mut count, mut share, mut threshold) = (0, 0, -1);
     for (index, wave) in waves.iter().enumerate() {
         let place = format!("waves[{index}]");
         match wave.size {
@@ -517,10 +517,12 @@ fn check_waves(waves: &[Wave], admission: Admission, problems: &mut Problems) {
             if index > 0 && waves[index - 1].opened.is_none() {
                 problems.add(&place, "is open behind a closed wave: waves open in order");
             }
-            if wave.size != WaveSize::All && opened.threshold < threshold {
+            // None is below every rank. (Options that are compared look like uninitialised memory to valgrind.)
+            let own = opened.threshold.map_or(-1, i128::from);
+            if wave.size != WaveSize::All && own < threshold {
                 problems.add(&place, "has a threshold below that of a wave before: an open wave never closes");
             }
-            threshold = opened.threshold.max(threshold);
+            threshold = own.max(threshold);
         }
     }
 }

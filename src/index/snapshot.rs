@@ -142,6 +142,11 @@ impl Snapshot {
         self.products.iter().map(|product| &*product.few().product)
     }
 
+    /// The product of that name.
+    pub fn product(&self, product: &str) -> Option<&Product> {
+        self.fleet.product(product).map(|entry| entry.product())
+    }
+
     /// The group of that name.
     pub fn group(&self, product: &str, group: &str) -> Option<&Group> {
         self.resolved(product)?.few().groups.get(group).map(|group| &**group)
