@@ -2,32 +2,39 @@
  * otagate: is there firmware for this device? 401, 404, 304, or serve exactly this artifact.
  *
  *     fleet --> reader (one per thread) --> decide(check-in, now) --> decision --> offer, effect
+ *           ledger: what was offered   -->  attend(check-in, now) --> decision --> offer, and what comes after it
  *     or a store of your own, by callbacks
  *
- * Generated from bindings/c; do not edit. What a decision means is in the project's semantics: V, S, W, R, L and question numbers
- * below are its rules.
+ * Generated from bindings/c; do not edit. What a decision means is in the project's semantics: V, S, W, R, L
+ * and question numbers below are its rules.
  *
  * The rules of this interface:
  *
- * - Results. Every function that can fail gives a code, OTAGATE_OK or OTAGATE_ERROR_...; the words are in otagate_last_error(). A
- *   verdict is a result, not an error: 401 comes with OTAGATE_OK. On an error every out-parameter that can be written says "deny",
- *   "none" or NULL, before anything else is looked at.
- * - Handles (otagate_fleet, otagate_reader, otagate_store, otagate_ledger, otagate_string) are made by a function of this library
- *   and freed by their _free, which takes NULL. Shared ones have a _clone; what hangs on them lives until the last is freed.
- * - Bytes go in as pointer and length, and are never assumed to be UTF-8 unless the text says so. NULL with length 0 is empty. What
- *   goes in is copied or read before the function returns: nothing of the caller's is kept.
- * - Texts that come out in structs belong to the reader: they live until the next call with it, or its end. They are UTF-8 without a
- *   NUL behind them. Copy what has to live longer.
- * - Structs begin with struct_size. Initialise them by their otagate_..._init(); they only grow at the end, and a size that the
- *   library does not know is refused before anything else of the struct is touched.
+ * - Results. Every function that can fail gives a code, OTAGATE_OK or OTAGATE_ERROR_...; the words are in
+ *   otagate_last_error(). A verdict is a result, not an error: 401 comes with OTAGATE_OK. On an error every
+ *   out-parameter that can be written says "deny", "none" or NULL, before anything else is looked at.
+ * - Handles (otagate_fleet, otagate_reader, otagate_store, otagate_ledger, otagate_after, otagate_string) are
+ *   made by a function of this library and freed by their _free, which takes NULL. Shared ones have a _clone;
+ *   what hangs on them lives until the last is freed.
+ * - Bytes go in as pointer and length, and are never assumed to be UTF-8 unless the text says so. NULL with
+ *   length 0 is empty. What goes in is copied or read before the function returns: nothing of the caller's is
+ *   kept.
+ * - Texts that come out in structs belong to the reader: they live until its next decision (decide,
+ *   decide_many, attend, identify, report), or its end. They are UTF-8 without a NUL behind them. Copy what has
+ *   to live longer, and what goes into a check-in again.
+ * - Structs begin with struct_size. Initialise them by their otagate_..._init(); they only grow at the end, and
+ *   a size that the library does not know is refused before anything else of the struct is touched.
  * - Times are milliseconds since 1970-01-01T00:00:00Z, and always passed in: the library reads no clock.
  * - Threads: fleets, stores and ledgers may be used by all at once; a reader by one at a time.
- * - No panic leaves the library, and nothing is printed but the message of one, to stderr. No signal handler, locale, hook or
- *   environment of the process is touched.
+ * - No panic leaves the library, and nothing is printed but the message of one, to stderr. No signal handler,
+ *   locale, hook or environment of the process is touched. Where memory runs out the process ends. Nothing may
+ *   be called from a signal handler. After a fork the child may use what no other thread was using at that
+ *   moment.
  * - Numbers never change their meaning; new ones may come.
  *
- * At each function: what it does; "Owns", whose what is; "NULL", where it is allowed; "Threads", from where it may be called;
- * "Errors", without their OTAGATE_ERROR_, to which OTAGATE_ERROR_PANIC comes everywhere; "Since", the version that brought it.
+ * At each function: what it does; "Owns", whose what is; "NULL", where it is allowed; "Threads", from where it
+ * may be called; "Errors", without their OTAGATE_ERROR_, to which OTAGATE_ERROR_PANIC comes everywhere;
+ * "Since", the version that brought it.
  */
 
 #ifndef OTAGATE_H
@@ -553,12 +560,27 @@
 #define OTAGATE_UNORDERED 2
 
 /**
- * A line for each question.
+ * All of the file.
+ */
+#define OTAGATE_RANGE_WHOLE 0
+
+/**
+ * A part of it.
+ */
+#define OTAGATE_RANGE_PART 1
+
+/**
+ * Nothing of it is in the range.
+ */
+#define OTAGATE_RANGE_UNSATISFIABLE 2
+
+/**
+ * For people: a line for each question, lint, or step.
  */
 #define OTAGATE_FORMAT_TEXT 1
 
 /**
- * One JSON object.
+ * For programs.
  */
 #define OTAGATE_FORMAT_JSON 2
 
@@ -583,21 +605,17 @@
 #define OTAGATE_SERIAL_BYTES_MAX 64
 
 /**
- * The attempt of a report that is on no rollout's account: nothing is noted, but the lease and the place among
- * the downloads end.
- */
-#define OTAGATE_ATTEMPT_NONE 0
-
-/**
- * The attempt of a report that is about the latest, whichever that is: for `OTAGATE_OUTCOME_CONFIRMED` and
- * `_FAILED`, say.
- */
-#define OTAGATE_ATTEMPT_LATEST UINT32_MAX
-
-/**
  * No such time.
  */
 #define OTAGATE_NEVER INT64_MIN
+
+/**
+ * What is left to do about one decision, after the answer and after the last byte. It stands by itself:
+ * readers, fleets, stores and ledgers may be freed before it.
+ *
+ * Every function of it may be called from any thread, several at once.
+ */
+typedef struct otagate_after otagate_after;
 
 /**
  * A fleet of up to millions of devices in memory. Shared: readers are made from it, and changes are seen by
@@ -645,7 +663,7 @@ typedef struct otagate_string otagate_string;
  * Bytes by pointer and length. What a device sent may be any bytes; where it is text, it is UTF-8 without a
  * NUL behind it: print it by `"%.*s"`. `data` is NULL where there is none, and then `len` is 0.
  */
-typedef struct {
+typedef struct otagate_text {
     /**
      * The first byte.
      */
@@ -659,7 +677,7 @@ typedef struct {
 /**
  * A device, for `otagate_fleet_add_devices` and as a host's own store finds it.
  */
-typedef struct {
+typedef struct otagate_device {
     /**
      * `sizeof(otagate_device)`.
      */
@@ -667,27 +685,27 @@ typedef struct {
     /**
      * Its serial, in any spelling of the product's scheme.
      */
-    otagate_text serial;
+    struct otagate_text serial;
     /**
      * Its group.
      */
-    otagate_text group;
+    struct otagate_text group;
     /**
      * The version that it reported last; NULL: not known; not NULL and empty: it reported an empty one (W4).
      */
-    otagate_text version;
+    struct otagate_text version;
     /**
      * Its hardware; NULL: not known.
      */
-    otagate_text hardware;
+    struct otagate_text hardware;
     /**
      * The version that it is pinned to; NULL: none. Not for `otagate_fleet_add_devices`.
      */
-    otagate_text pin;
+    struct otagate_text pin;
     /**
      * The highest version that it is given; NULL: none. Not for `otagate_fleet_add_devices`.
      */
-    otagate_text cap;
+    struct otagate_text cap;
     /**
      * When it entered its group for the first time (R4), in milliseconds since 1970-01-01T00:00:00Z; 0 or less
      * is before every rollout.
@@ -697,12 +715,16 @@ typedef struct {
      * Where it stands: `OTAGATE_DEVICE_...`.
      */
     int32_t state;
+    /**
+     * 0.
+     */
+    int32_t reserved;
 } otagate_device;
 
 /**
  * Who would be admitted if a wave were opened now (R3).
  */
-typedef struct {
+typedef struct otagate_census {
     /**
      * `sizeof(otagate_census)`.
      */
@@ -727,12 +749,16 @@ typedef struct {
      * 1: there is a threshold. 0: nobody is in by rank.
      */
     int32_t has_threshold;
+    /**
+     * 0.
+     */
+    int32_t reserved;
 } otagate_census;
 
 /**
  * What became of an offer (R9).
  */
-typedef struct {
+typedef struct otagate_report {
     /**
      * `sizeof(otagate_report)`.
      */
@@ -740,34 +766,34 @@ typedef struct {
     /**
      * The product.
      */
-    otagate_text product;
+    struct otagate_text product;
     /**
-     * The device's group when it was offered.
+     * The device's group when it was offered; empty: that which it is in now.
      */
-    otagate_text group;
+    struct otagate_text group;
     /**
      * The serial, in any spelling of the product's scheme.
      */
-    otagate_text serial;
+    struct otagate_text serial;
     /**
      * The rollout; empty: that of the group.
      */
-    otagate_text rollout;
-    /**
-     * The attempt that it is about, as the offer named it, or `OTAGATE_ATTEMPT_LATEST`.
-     */
-    uint32_t attempt;
+    struct otagate_text rollout;
     /**
      * `OTAGATE_OUTCOME_...`, but for `_OFFERED`.
      */
     int32_t outcome;
+    /**
+     * 0.
+     */
+    int32_t reserved;
 } otagate_report;
 
 /**
  * One question by one device. Fields may be any bytes, empty ones included; each is at most
  * `OTAGATE_FIELD_BYTES_MAX` long.
  */
-typedef struct {
+typedef struct otagate_check_in {
     /**
      * `sizeof(otagate_check_in)`.
      */
@@ -775,28 +801,28 @@ typedef struct {
     /**
      * The API key.
      */
-    otagate_text key;
+    struct otagate_text key;
     /**
      * The serial, in any spelling of the product's scheme.
      */
-    otagate_text serial;
+    struct otagate_text serial;
     /**
      * The version that runs; empty is a factory device (W4).
      */
-    otagate_text version;
+    struct otagate_text version;
     /**
      * The hardware; empty is saying nothing.
      */
-    otagate_text hardware;
+    struct otagate_text hardware;
     /**
      * The digest of the image that runs, or of the config or resource that the device holds (W6), in hex of
      * either case. What is not hex, or of the wrong length for its kind, counts as not sent.
      */
-    otagate_text digest_hex;
+    struct otagate_text digest_hex;
     /**
      * The name of the resource, for `OTAGATE_WANT_RESOURCE`.
      */
-    otagate_text resource;
+    struct otagate_text resource;
     /**
      * What it asks for: `OTAGATE_WANT_...`.
      */
@@ -811,9 +837,9 @@ typedef struct {
  * The one answer to a check-in. What it serves, and what the host must do, are asked of the reader that gave
  * it: `otagate_reader_offer`, `otagate_reader_effect`.
  *
- * `meant` points into memory that the reader keeps until the next call with it, or its end.
+ * `meant` points into memory that the reader keeps until its next decision, or its end.
  */
-typedef struct {
+typedef struct otagate_decision {
     /**
      * `sizeof(otagate_decision)`.
      */
@@ -838,7 +864,7 @@ typedef struct {
      * The version of the firmware that is meant for the device, where question 6 was reached; never a withheld
      * target.
      */
-    otagate_text meant;
+    struct otagate_text meant;
     /**
      * What is served: `OTAGATE_OFFER_...`; `OTAGATE_OFFER_NONE` but with `OTAGATE_STATUS_SERVE`.
      */
@@ -850,9 +876,39 @@ typedef struct {
 } otagate_decision;
 
 /**
+ * Whom the last decision of a reader is about.
+ */
+typedef struct otagate_who {
+    /**
+     * `sizeof(otagate_who)`.
+     */
+    size_t struct_size;
+    /**
+     * The product of the key; none: nobody has the key.
+     */
+    struct otagate_text product;
+    /**
+     * The canonical serial; none: the product has no such device.
+     */
+    struct otagate_text serial;
+    /**
+     * The group of the device.
+     */
+    struct otagate_text group;
+    /**
+     * Where it stands: `OTAGATE_DEVICE_...`; -1 where there is no device.
+     */
+    int32_t state;
+    /**
+     * 0.
+     */
+    int32_t reserved;
+} otagate_who;
+
+/**
  * Digests of one file.
  */
-typedef struct {
+typedef struct otagate_digests {
     /**
      * Which of them are known: `OTAGATE_DIGEST_BLAKE3`, `_SHA256`, `_MD5`, added up. The others are zero.
      */
@@ -869,12 +925,16 @@ typedef struct {
      * MD5.
      */
     uint8_t md5[16];
+    /**
+     * Zero, for a kind to come.
+     */
+    uint8_t reserved[28];
 } otagate_digests;
 
 /**
  * What is served. Its texts point into memory that the reader keeps until the next decision, or its end.
  */
-typedef struct {
+typedef struct otagate_offer {
     /**
      * `sizeof(otagate_offer)`.
      */
@@ -890,15 +950,15 @@ typedef struct {
     /**
      * Firmware: its version, which is the meant one, or a stone's on the way to it.
      */
-    otagate_text firmware;
+    struct otagate_text firmware;
     /**
      * Firmware: for a delta, the version that it applies to.
      */
-    otagate_text from;
+    struct otagate_text from;
     /**
      * Firmware and resource: where the host finds the file.
      */
-    otagate_text locator;
+    struct otagate_text locator;
     /**
      * Firmware and resource: the size of the file in bytes. Config: of the document.
      */
@@ -906,15 +966,15 @@ typedef struct {
     /**
      * Config: the document.
      */
-    otagate_text document;
+    struct otagate_text document;
     /**
      * Resource: its name.
      */
-    otagate_text name;
+    struct otagate_text name;
     /**
      * The rollout on whose account it is served, if it is one's.
      */
-    otagate_text rollout;
+    struct otagate_text rollout;
     /**
      * Resources: how many; each by `otagate_reader_resource`.
      */
@@ -922,18 +982,22 @@ typedef struct {
     /**
      * The digests of what is served, but of a list.
      */
-    otagate_digests digests;
+    struct otagate_digests digests;
     /**
      * The attempt that the ledger counts it as, from 1, for `otagate_fleet_report`; 0 without a ledger, or
      * where it is on no rollout's account.
      */
     uint32_t attempt;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } otagate_offer;
 
 /**
  * One resource of a list. Its texts are kept as those of the offer.
  */
-typedef struct {
+typedef struct otagate_resource {
     /**
      * `sizeof(otagate_resource)`.
      */
@@ -941,11 +1005,11 @@ typedef struct {
     /**
      * Its name inside its group.
      */
-    otagate_text name;
+    struct otagate_text name;
     /**
      * Where the host finds it.
      */
-    otagate_text locator;
+    struct otagate_text locator;
     /**
      * Its size in bytes.
      */
@@ -953,14 +1017,14 @@ typedef struct {
     /**
      * Its digests.
      */
-    otagate_digests digests;
+    struct otagate_digests digests;
 } otagate_resource;
 
 /**
  * What the host must do besides answering (V7). Its texts point into memory that the reader keeps until the
  * next decision, or its end.
  */
-typedef struct {
+typedef struct otagate_effect {
     /**
      * `sizeof(otagate_effect)`.
      */
@@ -970,21 +1034,21 @@ typedef struct {
      */
     int32_t kind;
     /**
-     * 1: `otagate_reader_attend` has settled it already: the claim is granted. Else 0.
+     * 1: `otagate_reader_attend` has settled it: the claim is granted. Else 0.
      */
     int32_t settled;
     /**
      * Register: the product.
      */
-    otagate_text product;
+    struct otagate_text product;
     /**
      * Register: the canonical serial.
      */
-    otagate_text serial;
+    struct otagate_text serial;
     /**
      * Claim and seen: the rollout; for a claim that is of a place among the downloads alone, none.
      */
-    otagate_text rollout;
+    struct otagate_text rollout;
     /**
      * Claim: it must be one of at most so many of the rollout, lapsed ones included; -1 where that is not
      * asked.
@@ -1004,11 +1068,11 @@ typedef struct {
  * Callbacks are called from every thread that decides, several at once; those of one decision one after the
  * other, on one thread, between `open_view` and `close_view`. They give 0, or an error code of the host's own:
  * then nothing is served, and `otagate_last_store_code()` has the code. They must return: no C++ exception and
- * no `longjmp` may leave them. They may call otagate, but not with the reader that is deciding.
+ * no `longjmp` may leave them. They may call otagate, but neither use nor free the reader that is deciding.
  *
  * Finding nothing is no error: give 0 and put nothing into `found`.
  */
-typedef struct {
+typedef struct otagate_store_callbacks {
     /**
      * `sizeof(otagate_store_callbacks)`.
      */
@@ -1035,7 +1099,7 @@ typedef struct {
      * `OTAGATE_WANTED`, `otagate_found_document` with an object of `product` and `firmware`, as in a fleet's
      * JSON; and of `groups`, if `group` is NULL. Must not be NULL.
      */
-    int32_t (*product_of_key)(void *user_data, void *view, const uint8_t *key_hash, otagate_found *found);
+    int32_t (*product_of_key)(void *user_data, void *view, const uint8_t *key_hash, struct otagate_found *found);
     /**
      * The device of this product and canonical serial: `otagate_found_device`. On a key that nobody has it is
      * asked for a product that does not exist, so that time does not tell the two apart: do the same work.
@@ -1047,7 +1111,7 @@ typedef struct {
                       size_t product_len,
                       const char *serial,
                       size_t serial_len,
-                      otagate_found *found);
+                      struct otagate_found *found);
     /**
      * The group of a verified device: `otagate_found_known`, `otagate_found_document` with a group as in a
      * fleet's JSON. NULL: groups stand in the documents of products.
@@ -1058,7 +1122,7 @@ typedef struct {
                      size_t product_len,
                      const char *group,
                      size_t group_len,
-                     otagate_found *found);
+                     struct otagate_found *found);
     /**
      * What the host's own ledger holds about a verified device: `otagate_found_standing`. NULL: it has none.
      */
@@ -1070,7 +1134,7 @@ typedef struct {
                         size_t group_len,
                         const char *serial,
                         size_t serial_len,
-                        otagate_found *found);
+                        struct otagate_found *found);
     /**
      * Carries out a registration (question 3), outside of any view: the device becomes `new` in the product's
      * default group; twice is once; the product's limit of new devices is kept in one step. `*registered` gets
@@ -1089,7 +1153,7 @@ typedef struct {
  * What a host's own ledger holds about a device. Times are in milliseconds since 1970-01-01T00:00:00Z, and
  * `OTAGATE_NEVER` where there is none.
  */
-typedef struct {
+typedef struct otagate_standing {
     /**
      * `sizeof(otagate_standing)`.
      */
@@ -1109,7 +1173,7 @@ typedef struct {
     /**
      * The version that it failed at; NULL: none.
      */
-    otagate_text penalty_hop;
+    struct otagate_text penalty_hop;
     /**
      * Its place by the census of the rollout, from 1; 0: not known.
      */
@@ -1126,11 +1190,56 @@ typedef struct {
      * How many slots of a first-come rollout are taken, lapsed ones included.
      */
     uint32_t slots_taken;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } otagate_standing;
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Does what comes after the answer (V7): registers the device; after `otagate_reader_attend` also notes that
+ * it has arrived (R9), and in a fleet which version and hardware it reported, which a census will ask (R3). To
+ * be called when the answer is sent, so that nothing of it changes the answer or its time. What was done is
+ * done once; what failed is done by the next call.
+ *
+ * NULL: nothing is left to do.
+ * Threads: any.
+ * Errors: `REFUSED` where the device is gone meanwhile; of a host's store `STORE` and `GARBAGE`. The answer to
+ * the device stays the same.
+ * Since: 0.1.
+ */
+int32_t otagate_after_answer(const struct otagate_after *after, int64_t now_millis);
+
+/**
+ * The last byte of what was served has been sent: its lease and its place among the downloads end `grace_secs`
+ * from now (60, say, for a device whose connection broke just then), and where it was on a rollout's account,
+ * the ledger notes that it was downloaded. A ranged download tells it once, for the request that sent the end
+ * of the file. `noted`, if not NULL, gets `OTAGATE_NOTED_...`. A second call does nothing.
+ *
+ * NULL: `after`: nothing is left to do; `noted` may be.
+ * Threads: any.
+ * Errors: none but `PANIC`.
+ * Since: 0.1.
+ */
+int32_t otagate_after_last_byte(const struct otagate_after *after,
+                                uint32_t grace_secs,
+                                int64_t now_millis,
+                                int32_t *noted);
+
+/**
+ * Frees it; what was not done is left undone.
+ *
+ * Owns: takes it.
+ * NULL: does nothing.
+ * Threads: any, while no other uses it.
+ * Errors: none.
+ * Since: 0.1.
+ */
+void otagate_after_free(struct otagate_after *after);
 
 /**
  * The version of the binary interface of the library that runs, to be compared with `OTAGATE_ABI_VERSION`,
@@ -1221,7 +1330,7 @@ int32_t otagate_last_store_code(void);
  * Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED` with every problem (L1, L3); `*fleet` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_new(const char *spec, size_t spec_len, otagate_fleet **fleet);
+int32_t otagate_fleet_new(const char *spec, size_t spec_len, struct otagate_fleet **fleet);
 
 /**
  * Loads a fleet from its file in TOML, with what that names: devices in CSV, configs, firmware. `now` is when
@@ -1231,7 +1340,7 @@ int32_t otagate_fleet_new(const char *spec, size_t spec_len, otagate_fleet **fle
  * `firmware_dir`, and `files` (where the file of each locator is).
  *
  * Owns: the caller frees `*fleet` by `otagate_fleet_free` and `*notes` by `otagate_string_free`.
- * NULL: `fleet` and `path` must not be; `notes` may.
+ * NULL: `fleet` must not be; `notes` may.
  * Threads: any.
  * Errors: `NULL`, `LENGTH`, `TEXT`, `IO`, `REFUSED` with every problem, each with file, line and column;
  * `*fleet` and `*notes` are NULL then.
@@ -1240,8 +1349,9 @@ int32_t otagate_fleet_new(const char *spec, size_t spec_len, otagate_fleet **fle
 int32_t otagate_fleet_load(const char *path,
                            size_t path_len,
                            int64_t now_millis,
-                           otagate_fleet **fleet,
-                           otagate_string **notes);
+                           int32_t format,
+                           struct otagate_fleet **fleet,
+                           struct otagate_string **notes);
 
 /**
  * Loads the file of a fleet anew over what is held, as after an edit: what was frozen stays (R3, R7), a pause
@@ -1249,16 +1359,17 @@ int32_t otagate_fleet_load(const char *path,
  * new fleet with their next decision. See `otagate_fleet_load` for `notes`.
  *
  * Owns: the caller frees `*notes` by `otagate_string_free`.
- * NULL: `fleet` and `path` must not be; `notes` may.
+ * NULL: `fleet` must not be; `notes` may.
  * Threads: any, several at once.
  * Errors: as `otagate_fleet_load`, and `REVISION`, `CHANGED`; the fleet is as it was then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_reload(const otagate_fleet *fleet,
+int32_t otagate_fleet_reload(const struct otagate_fleet *fleet,
                              const char *path,
                              size_t path_len,
                              int64_t now_millis,
-                             otagate_string **notes);
+                             int32_t format,
+                             struct otagate_string **notes);
 
 /**
  * Another handle on the same fleet.
@@ -1270,7 +1381,7 @@ int32_t otagate_fleet_reload(const otagate_fleet *fleet,
  * Errors: `NULL`; `*clone` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_clone(const otagate_fleet *fleet, otagate_fleet **clone);
+int32_t otagate_fleet_clone(const struct otagate_fleet *fleet, struct otagate_fleet **clone);
 
 /**
  * Frees a handle on a fleet. Readers that were made from it go on.
@@ -1281,7 +1392,7 @@ int32_t otagate_fleet_clone(const otagate_fleet *fleet, otagate_fleet **clone);
  * Errors: none.
  * Since: 0.1.
  */
-void otagate_fleet_free(otagate_fleet *fleet);
+void otagate_fleet_free(struct otagate_fleet *fleet);
 
 /**
  * Applies changes, whole or not at all: a JSON array of them, or a single one, such as
@@ -1296,38 +1407,40 @@ void otagate_fleet_free(otagate_fleet *fleet);
  * is 0.
  * Since: 0.1.
  */
-int32_t otagate_fleet_apply(const otagate_fleet *fleet, const char *changes, size_t changes_len, uint64_t *revision);
+int32_t otagate_fleet_apply(const struct otagate_fleet *fleet,
+                            const char *changes,
+                            size_t changes_len,
+                            uint64_t *revision);
 
 /**
  * Adds many devices that are not there yet, as one revision: all of them or none. A million takes a fraction
  * of a second.
  *
  * Owns: the array and its texts stay the caller's.
- * NULL: `fleet` and `product` must not be; `devices` may, with length 0. `revision` as in
- * `otagate_fleet_apply`.
+ * NULL: `fleet` must not be; `devices` may, with length 0. `revision` as in `otagate_fleet_apply`.
  * Threads: any, several at once.
  * Errors: `NULL`, `LENGTH`, `STRUCT_SIZE`, `TEXT`, `ARGUMENT` for a state that is none and for a pin or a cap
  * (those are changes), `REFUSED` with every problem; the fleet is as it was then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_add_devices(const otagate_fleet *fleet,
+int32_t otagate_fleet_add_devices(const struct otagate_fleet *fleet,
                                   const char *product,
                                   size_t product_len,
-                                  const otagate_device *devices,
+                                  const struct otagate_device *devices,
                                   size_t devices_len,
                                   uint64_t *revision);
 
 /**
- * Registers a device on first contact (question 3), as `otagate_reader_carry_out` does: `new`, in the default
+ * Registers a device on first contact (question 3), as `otagate_after_answer` does: `new`, in the default
  * group. `registered` gets `OTAGATE_REGISTERED_...`.
  *
- * NULL: `fleet`, `product` and `registered` must not be.
+ * NULL: `fleet` and `registered` must not be.
  * Threads: any, several at once.
  * Errors: `NULL`, `LENGTH`, `TEXT`, `NOTHING` for a product that is none, `ARGUMENT` for a serial that names
  * nobody; `*registered` says refused then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_register(const otagate_fleet *fleet,
+int32_t otagate_fleet_register(const struct otagate_fleet *fleet,
                                const char *product,
                                size_t product_len,
                                const char *serial,
@@ -1344,7 +1457,7 @@ int32_t otagate_fleet_register(const otagate_fleet *fleet,
  * Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED`, `REVISION`; the fleet is as it was then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_replace(const otagate_fleet *fleet, const char *spec, size_t spec_len, int32_t force);
+int32_t otagate_fleet_replace(const struct otagate_fleet *fleet, const char *spec, size_t spec_len, int32_t force);
 
 /**
  * The revision that new decisions see.
@@ -1354,7 +1467,7 @@ int32_t otagate_fleet_replace(const otagate_fleet *fleet, const char *spec, size
  * Errors: `NULL`; `*revision` is 0 then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_revision(const otagate_fleet *fleet, uint64_t *revision);
+int32_t otagate_fleet_revision(const struct otagate_fleet *fleet, uint64_t *revision);
 
 /**
  * The whole fleet as JSON, from which `otagate_fleet_new` builds it again: to be kept over a restart.
@@ -1365,7 +1478,36 @@ int32_t otagate_fleet_revision(const otagate_fleet *fleet, uint64_t *revision);
  * Errors: `NULL`; `*spec` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_to_json(const otagate_fleet *fleet, otagate_string **spec);
+int32_t otagate_fleet_to_json(const struct otagate_fleet *fleet, struct otagate_string **spec);
+
+/**
+ * One device as JSON, as it stands in `put-device`.
+ *
+ * Owns: the caller frees `*device` by `otagate_string_free`.
+ * NULL: `fleet` and `device` must not be.
+ * Threads: any, several at once.
+ * Errors: `NULL`, `LENGTH`, `TEXT`, `NOTHING` for a product or device that is none, `ARGUMENT` for a serial
+ * that names nobody; `*device` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_fleet_device(const struct otagate_fleet *fleet,
+                             const char *product,
+                             size_t product_len,
+                             const char *serial,
+                             size_t serial_len,
+                             struct otagate_string **device);
+
+/**
+ * Drops old revisions that no reader holds any more. Each change does so too; after the last one, or after a
+ * large fleet was replaced, call it now and then. `held`, if not NULL, gets how many old revisions are still
+ * held.
+ *
+ * NULL: `fleet` must not be; `held` may.
+ * Threads: any, several at once.
+ * Errors: `NULL`; `*held` is 0 then.
+ * Since: 0.1.
+ */
+int32_t otagate_fleet_reclaim(const struct otagate_fleet *fleet, size_t *held);
 
 /**
  * What is legal in the fleet but surely not meant (L4): a JSON array of objects of `place` and `message`.
@@ -1377,7 +1519,7 @@ int32_t otagate_fleet_to_json(const otagate_fleet *fleet, otagate_string **spec)
  * Errors: `NULL`; `*lints` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_lint(const otagate_fleet *fleet, int64_t now_millis, otagate_string **lints);
+int32_t otagate_fleet_lint(const struct otagate_fleet *fleet, int64_t now_millis, struct otagate_string **lints);
 
 /**
  * How often each reason was given by the readers of this fleet since it was made: `counts[reason]`, for all
@@ -1389,7 +1531,7 @@ int32_t otagate_fleet_lint(const otagate_fleet *fleet, int64_t now_millis, otaga
  * Errors: `NULL`, `LENGTH`, `TEXT`; the counts are 0 then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_verdicts(const otagate_fleet *fleet,
+int32_t otagate_fleet_verdicts(const struct otagate_fleet *fleet,
                                const char *product,
                                size_t product_len,
                                uint64_t *counts,
@@ -1405,7 +1547,7 @@ int32_t otagate_fleet_verdicts(const otagate_fleet *fleet,
  * Errors: `NULL`; `*verdicts` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_verdicts_json(const otagate_fleet *fleet, otagate_string **verdicts);
+int32_t otagate_fleet_verdicts_json(const struct otagate_fleet *fleet, struct otagate_string **verdicts);
 
 /**
  * Who would be admitted if that wave (from 0) of the rollout of a group were opened now (R3). Nothing is
@@ -1417,13 +1559,13 @@ int32_t otagate_fleet_verdicts_json(const otagate_fleet *fleet, otagate_string *
  * `REFUSED` where the wave cannot be counted; `*census` counts nobody then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_census(const otagate_fleet *fleet,
+int32_t otagate_fleet_census(const struct otagate_fleet *fleet,
                              const char *product,
                              size_t product_len,
                              const char *group,
                              size_t group_len,
                              size_t wave,
-                             otagate_census *census);
+                             struct otagate_census *census);
 
 /**
  * Moves every rollout on that is due, by the account of that ledger (R8): opens waves, halts, completes. To be
@@ -1438,25 +1580,27 @@ int32_t otagate_fleet_census(const otagate_fleet *fleet,
  * Errors: `NULL`; `*moved` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_advance(const otagate_fleet *fleet,
-                              const otagate_ledger *ledger,
+int32_t otagate_fleet_advance(const struct otagate_fleet *fleet,
+                              const struct otagate_ledger *ledger,
                               int64_t now_millis,
-                              otagate_string **moved);
+                              int32_t format,
+                              struct otagate_string **moved);
 
 /**
- * Takes down what became of an offer (R9): its lease and its place among the downloads end, and where it was
- * on a rollout's account, the ledger notes it. Late, twice or out of order, it counts once. `noted`, if not
- * NULL, gets `OTAGATE_NOTED_...`.
+ * Takes down what became of an offer (R9), as a back end tells it of the device's latest attempt. Late, twice
+ * or out of order, it counts once; what is stronger than a download ends the lease of firmware too. `noted`,
+ * if not NULL, gets `OTAGATE_NOTED_...`. For downloads see `otagate_after_last_byte`, for what a device tells
+ * `otagate_reader_report`.
  *
  * NULL: `fleet`, `ledger` and `report` must not be; `noted` may.
  * Threads: any, several at once.
- * Errors: `NULL`, `STRUCT_SIZE`, `LENGTH`, `TEXT`, `NOTHING` for a product or group that is none, `ARGUMENT`
- * for an outcome that is none and a serial that names nobody; nothing is noted then.
+ * Errors: `NULL`, `STRUCT_SIZE`, `LENGTH`, `TEXT`, `NOTHING` for a product, group or device that is none,
+ * `ARGUMENT` for an outcome that is none and a serial that names nobody; nothing is noted then.
  * Since: 0.1.
  */
-int32_t otagate_fleet_report(const otagate_fleet *fleet,
-                             const otagate_ledger *ledger,
-                             const otagate_report *report,
+int32_t otagate_fleet_report(const struct otagate_fleet *fleet,
+                             const struct otagate_ledger *ledger,
+                             const struct otagate_report *report,
                              int64_t now_millis,
                              int32_t *noted);
 
@@ -1470,7 +1614,7 @@ int32_t otagate_fleet_report(const otagate_fleet *fleet,
  * Errors: `NULL`.
  * Since: 0.1.
  */
-int32_t otagate_ledger_new(uint32_t leases_max, otagate_ledger **ledger);
+int32_t otagate_ledger_new(uint32_t leases_max, struct otagate_ledger **ledger);
 
 /**
  * The ledger that `otagate_ledger_to_json` wrote down; without leases, which go with the process.
@@ -1481,7 +1625,10 @@ int32_t otagate_ledger_new(uint32_t leases_max, otagate_ledger **ledger);
  * Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED` for rows that cannot be; `*ledger` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_ledger_from_json(const char *rows, size_t rows_len, uint32_t leases_max, otagate_ledger **ledger);
+int32_t otagate_ledger_from_json(const char *rows,
+                                 size_t rows_len,
+                                 uint32_t leases_max,
+                                 struct otagate_ledger **ledger);
 
 /**
  * Everything but the leases as JSON, to be kept over a restart.
@@ -1492,7 +1639,7 @@ int32_t otagate_ledger_from_json(const char *rows, size_t rows_len, uint32_t lea
  * Errors: `NULL`; `*rows` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_ledger_to_json(const otagate_ledger *ledger, otagate_string **rows);
+int32_t otagate_ledger_to_json(const struct otagate_ledger *ledger, struct otagate_string **rows);
 
 /**
  * Another handle on the same ledger.
@@ -1503,7 +1650,7 @@ int32_t otagate_ledger_to_json(const otagate_ledger *ledger, otagate_string **ro
  * Errors: `NULL`; `*clone` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_ledger_clone(const otagate_ledger *ledger, otagate_ledger **clone);
+int32_t otagate_ledger_clone(const struct otagate_ledger *ledger, struct otagate_ledger **clone);
 
 /**
  * Frees a handle on a ledger.
@@ -1514,7 +1661,7 @@ int32_t otagate_ledger_clone(const otagate_ledger *ledger, otagate_ledger **clon
  * Errors: none.
  * Since: 0.1.
  */
-void otagate_ledger_free(otagate_ledger *ledger);
+void otagate_ledger_free(struct otagate_ledger *ledger);
 
 /**
  * The account of the rollout of a group: how many devices stand at which outcome, by wave; what
@@ -1527,13 +1674,13 @@ void otagate_ledger_free(otagate_ledger *ledger);
  * started; `*statistics` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_ledger_statistics(const otagate_ledger *ledger,
-                                  const otagate_fleet *fleet,
+int32_t otagate_ledger_statistics(const struct otagate_ledger *ledger,
+                                  const struct otagate_fleet *fleet,
                                   const char *product,
                                   size_t product_len,
                                   const char *group,
                                   size_t group_len,
-                                  otagate_string **statistics);
+                                  struct otagate_string **statistics);
 
 /**
  * Forgets a rollout that is over, whose devices need no account any more. Forgetting twice is forgetting once.
@@ -1543,7 +1690,7 @@ int32_t otagate_ledger_statistics(const otagate_ledger *ledger,
  * Errors: `NULL`, `LENGTH`, `TEXT`.
  * Since: 0.1.
  */
-int32_t otagate_ledger_forget(const otagate_ledger *ledger,
+int32_t otagate_ledger_forget(const struct otagate_ledger *ledger,
                               const char *product,
                               size_t product_len,
                               const char *group,
@@ -1562,7 +1709,7 @@ int32_t otagate_ledger_forget(const otagate_ledger *ledger,
  * Errors: `NULL`; `*reader` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_reader_new(const otagate_fleet *fleet, otagate_reader **reader);
+int32_t otagate_reader_new(const struct otagate_fleet *fleet, struct otagate_reader **reader);
 
 /**
  * A reader of a host's own store.
@@ -1573,52 +1720,53 @@ int32_t otagate_reader_new(const otagate_fleet *fleet, otagate_reader **reader);
  * Errors: `NULL`; `*reader` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_reader_new_of_store(const otagate_store *store, otagate_reader **reader);
+int32_t otagate_reader_new_of_store(const struct otagate_store *store, struct otagate_reader **reader);
 
 /**
  * Frees a reader.
  *
  * Owns: takes it; what its last decision points at is gone.
  * NULL: does nothing.
- * Threads: any, while no other uses it.
+ * Threads: any, while no other uses it. One that is in use, by another thread or by the call that this
+ * callback is part of, is left as it is and never freed: `otagate_last_error` says so.
  * Errors: none.
  * Since: 0.1.
  */
-void otagate_reader_free(otagate_reader *reader);
+void otagate_reader_free(struct otagate_reader *reader);
 
 /**
  * Decides a check-in: a pure function of what the store knows, the check-in and the time, in milliseconds
  * since 1970-01-01T00:00:00Z (V3). Without a ledger of otagate's: who needs one calls `otagate_reader_attend`;
  * a host with its own carries out `OTAGATE_EFFECT_CLAIM`.
  *
- * Owns: what `decision` points at is the reader's, until the next call with it.
+ * Owns: what `decision` points at is the reader's, until its next decision.
  * NULL: none may be.
  * Threads: one at a time for each reader.
  * Errors: `NULL`, `STRUCT_SIZE`, `LENGTH`, `ARGUMENT`, `BUSY`, `PANIC`; of a host's store `STORE` and
  * `GARBAGE`. `decision` says 401 then, without a reason: nothing is to be served.
  * Since: 0.1.
  */
-int32_t otagate_reader_decide(otagate_reader *reader,
-                              const otagate_check_in *check_in,
+int32_t otagate_reader_decide(struct otagate_reader *reader,
+                              const struct otagate_check_in *check_in,
                               int64_t now_millis,
-                              otagate_decision *decision);
+                              struct otagate_decision *decision);
 
 /**
  * Decides many check-ins, of a fleet all from one revision; the trips to memory of sixteen are made at once.
  * `decisions` has as many elements as `check_ins`. What is served is asked for by `otagate_reader_decide`, one
  * by one: after a batch the reader has no offer and no effect to give.
  *
- * Owns: what the decisions point at is the reader's, until the next call with it.
+ * Owns: what the decisions point at is the reader's, until its next decision.
  * NULL: none may be, but both arrays with length 0.
  * Threads: one at a time for each reader.
  * Errors: as `otagate_reader_decide`; all of the decisions say 401 then, without a reason, where they could be
  * written at all.
  * Since: 0.1.
  */
-int32_t otagate_reader_decide_many(otagate_reader *reader,
-                                   const otagate_check_in *check_ins,
+int32_t otagate_reader_decide_many(struct otagate_reader *reader,
+                                   const struct otagate_check_in *check_ins,
                                    int64_t now_millis,
-                                   otagate_decision *decisions,
+                                   struct otagate_decision *decisions,
                                    size_t len);
 
 /**
@@ -1627,34 +1775,81 @@ int32_t otagate_reader_decide_many(otagate_reader *reader,
  * as it takes. The decision is the one to give; where its effect is a claim, that is granted. When the last
  * byte was sent, tell `otagate_fleet_report`.
  *
- * After the answer call `otagate_reader_carry_out`.
+ * What is left to do after the answer, and after the last byte, is taken away by `otagate_reader_after`.
  *
- * Owns: what `decision` points at is the reader's, until the next call with it.
+ * Owns: what `decision` points at is the reader's, until its next decision.
  * NULL: none may be.
  * Threads: one at a time for each reader.
  * Errors: as `otagate_reader_decide`; `ARGUMENT` for a lease of no time. `decision` says 401 then, without a
  * reason: nothing is to be served.
  * Since: 0.1.
  */
-int32_t otagate_reader_attend(otagate_reader *reader,
-                              const otagate_ledger *ledger,
-                              const otagate_check_in *check_in,
+int32_t otagate_reader_attend(struct otagate_reader *reader,
+                              const struct otagate_ledger *ledger,
+                              const struct otagate_check_in *check_in,
                               uint32_t lease_secs,
                               int64_t now_millis,
-                              otagate_decision *decision);
+                              struct otagate_decision *decision);
 
 /**
- * Carries out what the last decision of this reader left to do after the answer (V7): registers the device;
- * after `otagate_reader_attend` also notes that it has arrived (R9), and in a fleet which version and hardware
- * it reported, which a census will ask (R3). A second call has nothing left to do.
+ * Asks questions 1 to 4 alone: who is it, and may it ask? For calls that tell the host something, such as a
+ * sign of life. `may_ask` gets 1 where the device is known and verified; else 0, and `refusal` is the 401 to
+ * give. Nothing is counted. `otagate_reader_who` says whom it is about.
  *
- * NULL: `reader` must not be; `ledger` may be where there is none, else it is that of `otagate_reader_attend`.
+ * Owns: what `refusal` points at is the reader's, until its next decision.
+ * NULL: none may be.
  * Threads: one at a time for each reader.
- * Errors: `NULL`, `BUSY`, `REFUSED` where the device is gone meanwhile; of a host's store `STORE` and
- * `GARBAGE`. The answer to the device stays the same.
+ * Errors: as `otagate_reader_decide`; `may_ask` is 0 then, and `refusal` says 401 without a reason.
  * Since: 0.1.
  */
-int32_t otagate_reader_carry_out(otagate_reader *reader, const otagate_ledger *ledger, int64_t now_millis);
+int32_t otagate_reader_identify(struct otagate_reader *reader,
+                                const struct otagate_check_in *check_in,
+                                int64_t now_millis,
+                                int32_t *may_ask,
+                                struct otagate_decision *refusal);
+
+/**
+ * Takes down what a device tells of the firmware, config or resources that it was offered (R9):
+ * `OTAGATE_OUTCOME_FAILED`, `_CONFIRMED`, ... Questions 1 to 4 are asked: who may not ask tells nothing. It is
+ * about the device's latest attempt in the rollout of its group. `noted`, if not NULL, gets
+ * `OTAGATE_NOTED_...`.
+ *
+ * NULL: `noted` may be, the others must not.
+ * Threads: one at a time for each reader.
+ * Errors: as `otagate_reader_decide`, `ARGUMENT` for an outcome that is none; nothing is noted then.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_report(struct otagate_reader *reader,
+                              const struct otagate_ledger *ledger,
+                              const struct otagate_check_in *check_in,
+                              int32_t outcome,
+                              int64_t now_millis,
+                              int32_t *noted);
+
+/**
+ * Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
+ * After `otagate_reader_attend` and `otagate_reader_identify`.
+ *
+ * Owns: what `who` points at is the reader's, until its next decision.
+ * NULL: neither may be.
+ * Threads: one at a time for each reader.
+ * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` after another call, or none; `who` says nobody then.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_who(struct otagate_reader *reader, struct otagate_who *who);
+
+/**
+ * Takes away what the last decision of this reader leaves to do, to be done when the answer is sent, by
+ * whichever thread: `otagate_after_answer`, and where something was served, `otagate_after_last_byte`.
+ * `*after` is NULL where nothing is left; its functions take that.
+ *
+ * Owns: the caller frees `*after` by `otagate_after_free`. A second call finds nothing left.
+ * NULL: neither may be.
+ * Threads: one at a time for each reader.
+ * Errors: `NULL`, `BUSY`; `*after` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_after(struct otagate_reader *reader, struct otagate_after **after);
 
 /**
  * What the last decision of this reader serves.
@@ -1665,7 +1860,7 @@ int32_t otagate_reader_carry_out(otagate_reader *reader, const otagate_ledger *l
  * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` where it serves nothing; `offer` says so then.
  * Since: 0.1.
  */
-int32_t otagate_reader_offer(otagate_reader *reader, otagate_offer *offer);
+int32_t otagate_reader_offer(struct otagate_reader *reader, struct otagate_offer *offer);
 
 /**
  * One resource of the list that the last decision of this reader serves, from 0.
@@ -1676,7 +1871,7 @@ int32_t otagate_reader_offer(otagate_reader *reader, otagate_offer *offer);
  * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` where there are not so many; the resource has no name then.
  * Since: 0.1.
  */
-int32_t otagate_reader_resource(otagate_reader *reader, size_t at, otagate_resource *resource);
+int32_t otagate_reader_resource(struct otagate_reader *reader, size_t at, struct otagate_resource *resource);
 
 /**
  * What the host must do about the last decision of this reader, besides answering.
@@ -1687,20 +1882,20 @@ int32_t otagate_reader_resource(otagate_reader *reader, size_t at, otagate_resou
  * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` where there is nothing to do; `effect` says so then.
  * Since: 0.1.
  */
-int32_t otagate_reader_effect(otagate_reader *reader, otagate_effect *effect);
+int32_t otagate_reader_effect(struct otagate_reader *reader, struct otagate_effect *effect);
 
 /**
  * What to answer instead of the last decision of this reader, where the host's own ledger refuses the claim
  * that it needs (V7); `refused` is `OTAGATE_REFUSED_...`. The reader has no offer to give then.
  *
- * Owns: what `decision` points at is the reader's, until the next call with it.
+ * Owns: what `decision` points at is the reader's, until its next decision.
  * NULL: neither may be.
  * Threads: one at a time for each reader.
  * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `ARGUMENT`, `NOTHING` where the last decision needs no claim, or has
  * been settled; `decision` says 401 then, without a reason.
  * Since: 0.1.
  */
-int32_t otagate_reader_refuse(otagate_reader *reader, int32_t refused, otagate_decision *decision);
+int32_t otagate_reader_refuse(struct otagate_reader *reader, int32_t refused, struct otagate_decision *decision);
 
 /**
  * Explains a check-in: every question that was asked, with the values compared, by the same code that decides;
@@ -1715,12 +1910,12 @@ int32_t otagate_reader_refuse(otagate_reader *reader, int32_t refused, otagate_d
  * Errors: as `otagate_reader_decide`; `*explanation` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_reader_explain(otagate_reader *reader,
-                               const otagate_ledger *ledger,
-                               const otagate_check_in *check_in,
+int32_t otagate_reader_explain(struct otagate_reader *reader,
+                               const struct otagate_ledger *ledger,
+                               const struct otagate_check_in *check_in,
                                int64_t now_millis,
-                               int format,
-                               otagate_string **explanation);
+                               int32_t format,
+                               struct otagate_string **explanation);
 
 /**
  * Makes a store of callbacks.
@@ -1732,7 +1927,7 @@ int32_t otagate_reader_explain(otagate_reader *reader,
  * Errors: `NULL`, `STRUCT_SIZE`; `*store` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_store_new(const otagate_store_callbacks *callbacks, otagate_store **store);
+int32_t otagate_store_new(const struct otagate_store_callbacks *callbacks, struct otagate_store **store);
 
 /**
  * Another handle on the same store.
@@ -1743,7 +1938,7 @@ int32_t otagate_store_new(const otagate_store_callbacks *callbacks, otagate_stor
  * Errors: `NULL`; `*clone` is NULL then.
  * Since: 0.1.
  */
-int32_t otagate_store_clone(const otagate_store *store, otagate_store **clone);
+int32_t otagate_store_clone(const struct otagate_store *store, struct otagate_store **clone);
 
 /**
  * Frees a handle on a store. Readers that were made from it go on; `destroy` is called when the last of all is
@@ -1755,12 +1950,16 @@ int32_t otagate_store_clone(const otagate_store *store, otagate_store **clone);
  * Errors: none.
  * Since: 0.1.
  */
-void otagate_store_free(otagate_store *store);
+void otagate_store_free(struct otagate_store *store);
 
 /**
- * Puts in a product or a group whose document the library has in that edition. The edition changes whenever
- * anything in the document does; documents of a product's groups are read under its rules, and read anew when
- * it changes. Edition 0 is never kept.
+ * Puts in a product or a group whose document the library has in that edition. An edition is given out once:
+ * it changes whenever anything in the document does, and the same name never has the same edition with another
+ * document, not even after it was removed and came back, or a backup was restored; the revision of the last
+ * change will do. Documents of a product's groups are read under its rules, and read anew when it changes.
+ * Edition 0 is never kept: the document is read for each check-in, which takes so long that time tells a known
+ * key from another. After `OTAGATE_WANTED` the document must be given; a decision without it fails with
+ * `OTAGATE_ERROR_GARBAGE`, and so it does after an error.
  *
  * NULL: `found` must not be.
  * Threads: that of the callback.
@@ -1768,20 +1967,20 @@ void otagate_store_free(otagate_store *store);
  * `NULL`, `LENGTH`, `TEXT`; `ARGUMENT` in a callback that finds something else.
  * Since: 0.1.
  */
-int32_t otagate_found_known(otagate_found *found, const char *name, size_t name_len, uint64_t edition);
+int32_t otagate_found_known(struct otagate_found *found, const char *name, size_t name_len, uint64_t edition);
 
 /**
  * Puts in a product or a group by its document, which is checked and kept under its edition.
  *
  * Owns: the texts stay the caller's.
- * NULL: `found` and `document` must not be.
+ * NULL: `found` must not be.
  * Threads: that of the callback.
  * Errors: `NULL`, `LENGTH`, `TEXT`, `JSON`, `REFUSED` with every problem; `ARGUMENT` in a callback that finds
  * something else, and for a document of another name or with devices. The decision fails with
  * `OTAGATE_ERROR_GARBAGE` then, whatever the callback gives.
  * Since: 0.1.
  */
-int32_t otagate_found_document(otagate_found *found,
+int32_t otagate_found_document(struct otagate_found *found,
                                const char *name,
                                size_t name_len,
                                uint64_t edition,
@@ -1799,7 +1998,7 @@ int32_t otagate_found_document(otagate_found *found,
  * whatever the callback gives.
  * Since: 0.1.
  */
-int32_t otagate_found_device(otagate_found *found, const otagate_device *device);
+int32_t otagate_found_device(struct otagate_found *found, const struct otagate_device *device);
 
 /**
  * Puts in what the host's own ledger holds about the device.
@@ -1811,7 +2010,7 @@ int32_t otagate_found_device(otagate_found *found, const otagate_device *device)
  * decision fails with `OTAGATE_ERROR_GARBAGE` then, whatever the callback gives.
  * Since: 0.1.
  */
-int32_t otagate_found_standing(otagate_found *found, const otagate_standing *standing);
+int32_t otagate_found_standing(struct otagate_found *found, const struct otagate_standing *standing);
 
 /**
  * The text, with a NUL behind it.
@@ -1822,7 +2021,7 @@ int32_t otagate_found_standing(otagate_found *found, const otagate_standing *sta
  * Errors: none.
  * Since: 0.1.
  */
-const char *otagate_string_data(const otagate_string *string);
+const char *otagate_string_data(const struct otagate_string *string);
 
 /**
  * The length of the text in bytes, without the NUL behind it.
@@ -1832,7 +2031,7 @@ const char *otagate_string_data(const otagate_string *string);
  * Errors: none.
  * Since: 0.1.
  */
-size_t otagate_string_len(const otagate_string *string);
+size_t otagate_string_len(const struct otagate_string *string);
 
 /**
  * Frees a string.
@@ -1843,7 +2042,7 @@ size_t otagate_string_len(const otagate_string *string);
  * Errors: none.
  * Since: 0.1.
  */
-void otagate_string_free(otagate_string *string);
+void otagate_string_free(struct otagate_string *string);
 
 /**
  * The rank of a device in a rollout (R2): where its place is fixed by chance. `serial` is the canonical one.
@@ -1860,6 +2059,18 @@ int32_t otagate_rank(const char *salt,
                      const char *serial,
                      size_t serial_len,
                      uint64_t *rank);
+
+/**
+ * The BLAKE3 of an API key, 32 bytes: all that a fleet and a host's store hold of it (`hash` of a product's
+ * `keys`, in hex).
+ *
+ * NULL: `hash` must not be; `key` may be, with length 0.
+ * Threads: any.
+ * Errors: `NULL`, `LENGTH` for a key that is longer than any product's may be (1 024 bytes); the hash is all 0
+ * then, which no key has.
+ * Since: 0.1.
+ */
+int32_t otagate_key_hash(const char *key, size_t key_len, uint8_t *hash);
 
 /**
  * Reads a serial under a scheme (S1), with the placeholders that every product has: `fault` says
@@ -1909,7 +2120,25 @@ int32_t otagate_compare_versions(const char *rules,
  * Errors: `NULL`, `ARGUMENT` for a share outside of 1 to 10 000; the threshold is 0 then.
  * Since: 0.1.
  */
-int32_t otagate_share_threshold(uint16_t share_bps, uint64_t *threshold);
+int32_t otagate_share_threshold(uint32_t share_bps, uint64_t *threshold);
+
+/**
+ * Which bytes of a file of `size_bytes` a `Range` header asks for, as download clients write it: one range of
+ * bytes, clamped to the file. `kind` gets `OTAGATE_RANGE_WHOLE` (200: none was asked for, or one that may be
+ * ignored), `OTAGATE_RANGE_PART` (206: `first` to `last`, both included) or `OTAGATE_RANGE_UNSATISFIABLE`
+ * (416). A server that ignores ranges corrupts the image on devices that ask for them.
+ *
+ * NULL: `kind`, `first` and `last` must not be; `header` may be, with length 0: there is none.
+ * Threads: any.
+ * Errors: `NULL`, `LENGTH`; nothing can be sent of it then.
+ * Since: 0.1.
+ */
+int32_t otagate_parse_range(const char *header,
+                            size_t header_len,
+                            uint64_t size_bytes,
+                            int32_t *kind,
+                            uint64_t *first,
+                            uint64_t *last);
 
 /**
  * What is to be done about a rollout, given its account and the time (R7, R8): a pure function. `rollout` is
@@ -1931,7 +2160,7 @@ int32_t otagate_rollout_step(const char *product,
                              const char *statistics,
                              size_t statistics_len,
                              int64_t now_millis,
-                             otagate_string **answer);
+                             struct otagate_string **answer);
 
 #ifdef __cplusplus
 }  // extern "C"
@@ -1967,6 +2196,7 @@ OTAGATE_INIT(otagate_effect)
 OTAGATE_INIT(otagate_device)
 OTAGATE_INIT(otagate_report)
 OTAGATE_INIT(otagate_census)
+OTAGATE_INIT(otagate_who)
 OTAGATE_INIT(otagate_store_callbacks)
 #undef OTAGATE_INIT
 

@@ -28,6 +28,7 @@ OTAGATE_INIT(otagate_effect)
 OTAGATE_INIT(otagate_device)
 OTAGATE_INIT(otagate_report)
 OTAGATE_INIT(otagate_census)
+OTAGATE_INIT(otagate_who)
 OTAGATE_INIT(otagate_store_callbacks)
 #undef OTAGATE_INIT
 

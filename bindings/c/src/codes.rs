@@ -230,9 +230,16 @@ pub const OTAGATE_SERIAL_IS_PLACEHOLDER: i32 = 2;
 /// Two versions have no order: one of them does not parse, or the scheme is `exact`.
 pub const OTAGATE_UNORDERED: i32 = 2;
 
-/// A line for each question.
+/// All of the file.
+pub const OTAGATE_RANGE_WHOLE: i32 = 0;
+/// A part of it.
+pub const OTAGATE_RANGE_PART: i32 = 1;
+/// Nothing of it is in the range.
+pub const OTAGATE_RANGE_UNSATISFIABLE: i32 = 2;
+
+/// For people: a line for each question, lint, or step.
 pub const OTAGATE_FORMAT_TEXT: i32 = 1;
-/// One JSON object.
+/// For programs.
 pub const OTAGATE_FORMAT_JSON: i32 = 2;
 
 /// The longest field of a check-in, name, path or serial that is read, in bytes.

@@ -117,6 +117,11 @@ fn panicked(payload: Box<dyn Any + Send>) -> i32 {
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otagate_last_error(buffer: *mut c_char, capacity: usize) -> usize {
+    if !buffer.is_null() && capacity > 0 {
+        // Whatever comes, there is a text.
+        // SAFETY: the buffer has room for `capacity` bytes (header).
+        unsafe { buffer.write(0) };
+    }
     LAST.try_with(|last| {
         let Ok(last) = last.try_borrow() else { return 0 };
         let message = last.message.as_str();

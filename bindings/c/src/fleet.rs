@@ -7,27 +7,17 @@ use crate::string::{free, otagate_string};
 use crate::types::*;
 use crate::words::describe;
 use otagate::fleet_file::{self, LoadError, Loaded};
-use otagate::rollout::{Conductor, Ledger, MoveOutcome, Moved, Noted, Of, Outcome, Report};
+use otagate::rollout::{Conductor, MoveOutcome, Moved, Outcome, Report};
 use otagate::store::Registered;
 use otagate::{
-    Change, DeviceRow, DeviceState, Fleet, FleetSpec, GroupId, Index, Product, ProductId, Reason, Snapshot, Timestamp,
+    Change, DeviceRow, DeviceState, Fleet, FleetSpec, Index, Product, ProductId, Reason, Snapshot, Timestamp,
 };
 use serde_json::{Value, json as make};
 use std::ffi::c_char;
 use std::path::Path;
 
-/// The attempt of a report that is on no rollout's account: nothing is noted, but the lease and the place among
-/// the downloads end.
-pub const OTAGATE_ATTEMPT_NONE: u32 = 0;
-/// The attempt of a report that is about the latest, whichever that is: for `OTAGATE_OUTCOME_CONFIRMED` and
-/// `_FAILED`, say.
-pub const OTAGATE_ATTEMPT_LATEST: u32 = u32::MAX;
-
 /// How often a reload looks again, where the fleet is changed meanwhile.
 const LOOKS_MAX: usize = 8;
-/// What a lease and a place live on for after a download, in seconds: for a device whose connection broke just
-/// then.
-const GRACE_SECS: i64 = 60;
 
 /// A fleet of up to millions of devices in memory. Shared: readers are made from it, and changes are seen by
 /// the next decision of each.
@@ -88,7 +78,7 @@ fn build(spec: &[u8]) -> Result<Fleet, Failure> {
 /// `firmware_dir`, and `files` (where the file of each locator is).
 ///
 /// Owns: the caller frees `*fleet` by `otagate_fleet_free` and `*notes` by `otagate_string_free`.
-/// NULL: `fleet` and `path` must not be; `notes` may.
+/// NULL: `fleet` must not be; `notes` may.
 /// Threads: any.
 /// Errors: `NULL`, `LENGTH`, `TEXT`, `IO`, `REFUSED` with every problem, each with file, line and column;
 /// `*fleet` and `*notes` are NULL then.
@@ -98,16 +88,17 @@ pub unsafe extern "C" fn otagate_fleet_load(
     path: *const c_char,
     path_len: usize,
     now_millis: i64,
+    format: i32,
     fleet: *mut *mut otagate_fleet,
     notes: *mut *mut otagate_string,
 ) -> i32 {
     guard(|| {
         // SAFETY: the text and the pointers are the caller's, as the header says.
         let (notes, fleet, path) = unsafe { (out_if(notes), out(fleet, "fleet"), name(path, path_len, "path")) };
-        let (fleet, path) = (fleet?, path?);
+        let (fleet, path, text) = (fleet?, path?, is_text(format)?);
         let loaded = fleet_file::load(Path::new(path), Timestamp::from_millis(now_millis)).map_err(of_load)?;
         *fleet = give(Index::new(&loaded.fleet));
-        tell(notes, || describe_load(&loaded));
+        tell(notes, || describe_load(&loaded, text));
         Ok(())
     })
 }
@@ -117,7 +108,7 @@ pub unsafe extern "C" fn otagate_fleet_load(
 /// new fleet with their next decision. See `otagate_fleet_load` for `notes`.
 ///
 /// Owns: the caller frees `*notes` by `otagate_string_free`.
-/// NULL: `fleet` and `path` must not be; `notes` may.
+/// NULL: `fleet` must not be; `notes` may.
 /// Threads: any, several at once.
 /// Errors: as `otagate_fleet_load`, and `REVISION`, `CHANGED`; the fleet is as it was then.
 /// Since: 0.1.
@@ -127,17 +118,19 @@ pub unsafe extern "C" fn otagate_fleet_reload(
     path: *const c_char,
     path_len: usize,
     now_millis: i64,
+    format: i32,
     notes: *mut *mut otagate_string,
 ) -> i32 {
     guard(|| {
         // SAFETY: the fleet, the text and the pointer are the caller's, as the header says.
         let (notes, index, path) = unsafe { (out_if(notes), self::fleet(fleet)?, name(path, path_len, "path")?) };
+        let text = is_text(format)?;
         for _ in 0..LOOKS_MAX {
             let held = index.snapshot().to_fleet();
             let now = Timestamp::from_millis(now_millis);
             let loaded = fleet_file::load_over(Path::new(path), &held, now).map_err(of_load)?;
             if index.replace_seen(held.revision(), &loaded.fleet)? {
-                tell(notes, || describe_load(&loaded));
+                tell(notes, || describe_load(&loaded, text));
                 return Ok(());
             }
         }
@@ -150,13 +143,18 @@ fn of_load(error: LoadError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-fn tell(notes: Option<&mut *mut otagate_string>, describe: impl FnOnce() -> Value) {
+fn tell(notes: Option<&mut *mut otagate_string>, describe: impl FnOnce() -> String) {
     if let Some(notes) = notes {
-        *notes = otagate_string::give(describe().to_string());
+        *notes = otagate_string::give(describe());
     }
 }
 
-fn describe_load(loaded: &Loaded) -> Value {
+fn describe_load(loaded: &Loaded, text: bool) -> String {
+    if text {
+        let lints = if loaded.lints.is_empty() { String::new() } else { format!("{}\n", loaded.lints) };
+        let counted = loaded.counted.iter().map(|counted| format!("{counted}\n"));
+        return counted.fold(lints, |all, line| all + &line);
+    }
     let lints: Vec<_> = (loaded.lints.iter())
         .map(|lint| make!({ "file": lint.file.to_string_lossy(), "line": lint.line, "column": lint.column, "message": lint.message }))
         .collect();
@@ -171,6 +169,7 @@ fn describe_load(loaded: &Loaded) -> Value {
         "firmware_dir": loaded.firmware_dir.to_string_lossy(),
         "files": files,
     })
+    .to_string()
 }
 
 /// Another handle on the same fleet.
@@ -243,8 +242,7 @@ pub unsafe extern "C" fn otagate_fleet_apply(
 /// of a second.
 ///
 /// Owns: the array and its texts stay the caller's.
-/// NULL: `fleet` and `product` must not be; `devices` may, with length 0. `revision` as in
-/// `otagate_fleet_apply`.
+/// NULL: `fleet` must not be; `devices` may, with length 0. `revision` as in `otagate_fleet_apply`.
 /// Threads: any, several at once.
 /// Errors: `NULL`, `LENGTH`, `STRUCT_SIZE`, `TEXT`, `ARGUMENT` for a state that is none and for a pin or a cap
 /// (those are changes), `REFUSED` with every problem; the fleet is as it was then.
@@ -307,10 +305,10 @@ pub(crate) fn state(number: i32) -> Result<DeviceState, Failure> {
     })
 }
 
-/// Registers a device on first contact (question 3), as `otagate_reader_carry_out` does: `new`, in the default
+/// Registers a device on first contact (question 3), as `otagate_after_answer` does: `new`, in the default
 /// group. `registered` gets `OTAGATE_REGISTERED_...`.
 ///
-/// NULL: `fleet`, `product` and `registered` must not be.
+/// NULL: `fleet` and `registered` must not be.
 /// Threads: any, several at once.
 /// Errors: `NULL`, `LENGTH`, `TEXT`, `NOTHING` for a product that is none, `ARGUMENT` for a serial that names
 /// nobody; `*registered` says refused then.
@@ -345,8 +343,7 @@ pub unsafe extern "C" fn otagate_fleet_register(
 }
 
 fn product<'s>(snapshot: &'s Snapshot, id: &str) -> Result<&'s Product, Failure> {
-    let found = snapshot.products().find(|product| product.id().as_str() == id);
-    found.ok_or_else(|| Failure::nothing(format!("there is no product `{}`", id.escape_debug())))
+    snapshot.product(id).ok_or_else(|| Failure::nothing(format!("there is no product `{}`", id.escape_debug())))
 }
 
 /// Replaces the whole fleet by one of a higher revision (L2), in JSON as for `otagate_fleet_new`; with `force`
@@ -399,6 +396,60 @@ pub unsafe extern "C" fn otagate_fleet_to_json(fleet: *const otagate_fleet, spec
         // SAFETY: the fleet and the pointer are the caller's, as the header says.
         let (spec, index) = unsafe { (out(spec, "spec")?, self::fleet(fleet)?) };
         *spec = otagate_string::give(serde_json::to_string(&index.snapshot().spec()).map_err(Failure::json)?);
+        Ok(())
+    })
+}
+
+/// One device as JSON, as it stands in `put-device`.
+///
+/// Owns: the caller frees `*device` by `otagate_string_free`.
+/// NULL: `fleet` and `device` must not be.
+/// Threads: any, several at once.
+/// Errors: `NULL`, `LENGTH`, `TEXT`, `NOTHING` for a product or device that is none, `ARGUMENT` for a serial
+/// that names nobody; `*device` is NULL then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_fleet_device(
+    fleet: *const otagate_fleet,
+    product: *const c_char,
+    product_len: usize,
+    serial: *const c_char,
+    serial_len: usize,
+    device: *mut *mut otagate_string,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the fleet, the texts and the pointer are the caller's, as the header says.
+        let (device, index, product, serial) = unsafe {
+            let device = out(device, "device")?;
+            let serial = bytes(serial, serial_len, OTAGATE_FIELD_BYTES_MAX, "serial")?;
+            (device, self::fleet(fleet)?, name(product, product_len, "product")?, serial)
+        };
+        let snapshot = index.snapshot();
+        let product = self::product(&snapshot, product)?;
+        let serial = product.read_serial(serial).map_err(|fault| Failure::argument(format!("the serial {fault}")))?;
+        let found = snapshot.device(product.id().as_str(), serial.as_str());
+        let found = found.ok_or_else(|| Failure::nothing(format!("there is no device `{}`", serial.as_str())))?;
+        *device = otagate_string::give(serde_json::to_string(&found.spec()).map_err(Failure::json)?);
+        Ok(())
+    })
+}
+
+/// Drops old revisions that no reader holds any more. Each change does so too; after the last one, or after a
+/// large fleet was replaced, call it now and then. `held`, if not NULL, gets how many old revisions are still
+/// held.
+///
+/// NULL: `fleet` must not be; `held` may.
+/// Threads: any, several at once.
+/// Errors: `NULL`; `*held` is 0 then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_fleet_reclaim(fleet: *const otagate_fleet, held: *mut usize) -> i32 {
+    guard(|| {
+        let mut unwanted = 0;
+        let held = if held.is_null() { &raw mut unwanted } else { held };
+        // SAFETY: the fleet and the number are the caller's, as the header says.
+        let (held, index) = unsafe { (number(held, 0, "held")?, self::fleet(fleet)?) };
+        *held = index.reclaim();
         Ok(())
     })
 }
@@ -513,8 +564,15 @@ pub unsafe extern "C" fn otagate_fleet_census(
         let (census, index, product, group) = unsafe {
             let census = write(census)?;
             let struct_size = size_of::<otagate_census>();
-            *census =
-                otagate_census { struct_size, eligible: 0, counted: 0, newcomers: 0, threshold: 0, has_threshold: 0 };
+            *census = otagate_census {
+                struct_size,
+                eligible: 0,
+                counted: 0,
+                newcomers: 0,
+                threshold: 0,
+                has_threshold: 0,
+                reserved: 0,
+            };
             (census, self::fleet(fleet)?, name(product, product_len, "product")?, name(group, group_len, "group")?)
         };
         let found = index.snapshot().census(product, group, wave).map_err(|fault| {
@@ -543,14 +601,19 @@ pub unsafe extern "C" fn otagate_fleet_advance(
     fleet: *const otagate_fleet,
     ledger: *const otagate_ledger,
     now_millis: i64,
+    format: i32,
     moved: *mut *mut otagate_string,
 ) -> i32 {
     guard(|| {
         // SAFETY: the fleet, the ledger and the pointer are the caller's, as the header says.
         let (moved, index, books) = unsafe { (out_if(moved), self::fleet(fleet)?, crate::ledger::books(ledger)?) };
+        let text = is_text(format)?;
         let all = Conductor::new(index, &books.ledger).advance(Timestamp::from_millis(now_millis));
         let all = all.map_err(|fault| Failure::new(OTAGATE_ERROR_STORE, fault.to_string()))?;
-        tell(moved, || all.into_iter().map(describe_move).collect());
+        tell(moved, || match text {
+            true => all.iter().fold(String::new(), |lines, moved| format!("{lines}{moved}\n")),
+            false => all.into_iter().map(describe_move).collect::<Value>().to_string(),
+        });
         Ok(())
     })
 }
@@ -571,14 +634,15 @@ fn describe_move(moved: Moved) -> Value {
     })
 }
 
-/// Takes down what became of an offer (R9): its lease and its place among the downloads end, and where it was
-/// on a rollout's account, the ledger notes it. Late, twice or out of order, it counts once. `noted`, if not
-/// NULL, gets `OTAGATE_NOTED_...`.
+/// Takes down what became of an offer (R9), as a back end tells it of the device's latest attempt. Late, twice
+/// or out of order, it counts once; what is stronger than a download ends the lease of firmware too. `noted`,
+/// if not NULL, gets `OTAGATE_NOTED_...`. For downloads see `otagate_after_last_byte`, for what a device tells
+/// `otagate_reader_report`.
 ///
 /// NULL: `fleet`, `ledger` and `report` must not be; `noted` may.
 /// Threads: any, several at once.
-/// Errors: `NULL`, `STRUCT_SIZE`, `LENGTH`, `TEXT`, `NOTHING` for a product or group that is none, `ARGUMENT`
-/// for an outcome that is none and a serial that names nobody; nothing is noted then.
+/// Errors: `NULL`, `STRUCT_SIZE`, `LENGTH`, `TEXT`, `NOTHING` for a product, group or device that is none,
+/// `ARGUMENT` for an outcome that is none and a serial that names nobody; nothing is noted then.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otagate_fleet_report(
@@ -601,39 +665,46 @@ pub unsafe extern "C" fn otagate_fleet_report(
             let (product, group) = (report.product.name("product")?, report.group.name("group")?);
             (product, group, report.serial.field("serial")?, report.rollout.name("rollout")?)
         };
-        let outcome = match report.outcome {
-            OTAGATE_OUTCOME_DOWNLOADED => Outcome::Downloaded,
-            OTAGATE_OUTCOME_MISSING => Outcome::Missing,
-            OTAGATE_OUTCOME_INSTALLED => Outcome::Installed,
-            OTAGATE_OUTCOME_CONFIRMED => Outcome::Confirmed,
-            OTAGATE_OUTCOME_FAILED => Outcome::Failed,
-            other => return Err(Failure::argument(format!("outcome {other} is none that can be reported"))),
-        };
+        let outcome = outcome(report.outcome)?;
         let snapshot = index.snapshot();
         let product = self::product(&snapshot, product)?;
-        let id = GroupId::new(group)?;
-        let group = snapshot.group(product.id().as_str(), group);
-        let group = group.ok_or_else(|| Failure::nothing(format!("there is no group `{id}`")))?;
         let serial = product.read_serial(serial).map_err(|fault| Failure::argument(format!("the serial {fault}")))?;
-        let now = Timestamp::from_millis(now_millis);
-        let at = if outcome == Outcome::Downloaded { now.plus_secs(GRACE_SECS) } else { now };
-        // The note first: a lease and a place lapse, what is not noted is lost.
+        let device = snapshot.device(product.id().as_str(), serial.as_str());
+        let group = match (group, &device) {
+            ("", None) => return Err(Failure::nothing(format!("there is no device `{}`", serial.as_str()))),
+            ("", Some(device)) => device.group().as_str(),
+            (named, _) => named,
+        };
+        let held = snapshot.group(product.id().as_str(), group);
+        let group = held.ok_or_else(|| Failure::nothing(format!("there is no group `{}`", group.escape_debug())))?;
         let asked = group.rollout().filter(|held| rollout.is_empty() || held.id().as_str() == rollout);
-        let asked = asked.filter(|_| report.attempt != OTAGATE_ATTEMPT_NONE);
-        let about = asked.and_then(|asked| Report::new(product.id(), &id, asked, serial.as_str(), outcome));
-        let about = about.map(|about| match report.attempt {
-            OTAGATE_ATTEMPT_LATEST => about,
-            number => about.of_attempt(number),
-        });
-        if let Some(about) = about {
-            *noted = match books.ledger.note(&about, now)? {
-                Noted::Moved => OTAGATE_NOTED_MOVED,
-                Noted::Known => OTAGATE_NOTED_KNOWN,
-                Noted::Foreign => OTAGATE_NOTED_FOREIGN,
-            };
-        }
-        books.leases.finish(product.id(), serial.as_str(), at);
-        books.ledger.release(&Of { product: product.id(), group: &id, serial: serial.as_str(), run: None }, at)?;
+        let Some(about) =
+            asked.and_then(|asked| Report::new(product.id(), group.id(), asked, serial.as_str(), outcome))
+        else {
+            return Ok(());
+        };
+        *noted = books.note(about, asked, Timestamp::from_millis(now_millis))?;
         Ok(())
     })
+}
+
+/// The outcome of that number, if it can be reported.
+pub(crate) fn outcome(number: i32) -> Result<Outcome, Failure> {
+    Ok(match number {
+        OTAGATE_OUTCOME_DOWNLOADED => Outcome::Downloaded,
+        OTAGATE_OUTCOME_MISSING => Outcome::Missing,
+        OTAGATE_OUTCOME_INSTALLED => Outcome::Installed,
+        OTAGATE_OUTCOME_CONFIRMED => Outcome::Confirmed,
+        OTAGATE_OUTCOME_FAILED => Outcome::Failed,
+        other => return Err(Failure::argument(format!("outcome {other} is none that can be reported"))),
+    })
+}
+
+/// Whether that format is text.
+pub(crate) fn is_text(format: i32) -> Result<bool, Failure> {
+    match format {
+        OTAGATE_FORMAT_TEXT => Ok(true),
+        OTAGATE_FORMAT_JSON => Ok(false),
+        other => Err(Failure::argument(format!("format {other} is none"))),
+    }
 }

@@ -1,11 +1,12 @@
 //! What was offered to whom, and what became of it: claims, outcomes and leases of one process.
 
+use crate::codes::*;
 use crate::failure::{Failure, guard};
 use crate::fleet::{fleet, otagate_fleet};
 use crate::string::{free, otagate_string};
 use crate::types::{json, name, out};
-use otagate::rollout::{Ledger, LedgerRows, MemoryLedger};
-use otagate::{GroupId, Leases, ProductId, RolloutId, Run, Timestamp};
+use otagate::rollout::{Ledger, LedgerRows, MemoryLedger, Noted, Outcome, Report};
+use otagate::{GroupId, Leases, ProductId, Rollout, RolloutId, Run, Timestamp};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -20,6 +21,28 @@ pub struct otagate_ledger {
 pub(crate) struct Books {
     pub(crate) ledger: MemoryLedger,
     pub(crate) leases: Leases,
+}
+
+impl Books {
+    /// Notes what became of an attempt of that rollout, and ends the lease of firmware that is settled by it;
+    /// gives `OTAGATE_NOTED_...`.
+    pub(crate) fn note(&self, report: Report, of: Option<&Rollout>, now: Timestamp) -> Result<i32, Failure> {
+        let noted = noted(self.ledger.note(&report, now)?);
+        let settled = report.outcome > Outcome::Downloaded && noted == OTAGATE_NOTED_MOVED;
+        if settled && of.is_some_and(|rollout| rollout.target_version().is_some()) {
+            self.leases.finish(&report.run.product, &report.serial, now);
+        }
+        Ok(noted)
+    }
+}
+
+/// What a report changed, as a number.
+pub(crate) fn noted(noted: Noted) -> i32 {
+    match noted {
+        Noted::Moved => OTAGATE_NOTED_MOVED,
+        Noted::Known => OTAGATE_NOTED_KNOWN,
+        Noted::Foreign => OTAGATE_NOTED_FOREIGN,
+    }
 }
 
 /// A ledger of the caller's.
@@ -73,7 +96,7 @@ pub unsafe extern "C" fn otagate_ledger_from_json(
         let (ledger, rows) = unsafe { (out(ledger, "ledger")?, json(rows, rows_len, "rows")?) };
         let rows: LedgerRows = serde_json::from_slice(rows).map_err(Failure::json)?;
         let held = MemoryLedger::of_rows(rows);
-        let held = held.map_err(|fault| Failure::new(crate::OTAGATE_ERROR_REFUSED, fault.to_string()))?;
+        let held = held.map_err(|fault| Failure::new(OTAGATE_ERROR_REFUSED, fault.to_string()))?;
         *ledger = give(held, leases_max);
         Ok(())
     })

@@ -17,16 +17,18 @@
     reason = "each function says it in the words of C, and the one obligation stands above"
 )]
 
-mod codes; //    numbers that never change their meaning
-mod failure; //  what can go wrong, the thread's last error, and where a panic stops
-mod fleet; //    a fleet in memory
-mod ledger; //   what was offered, and what became of it
-mod reader;
-mod store; //    a store of the host's own, by callbacks
-mod string; //   text that the caller frees
-mod types; //    the structs that cross, and how they are read and written
-mod words; //    what serials, versions, ranks and shares mean, and the pure step of a rollout //   check-in to decision
+mod after; // what is left to do about a decision, once it is answered
+mod codes; // numbers that never change their meaning
+mod failure; // what can go wrong, the thread's last error, and where a panic stops
+mod fleet; // a fleet in memory
+mod ledger; // what was offered, and what became of it
+mod reader; // check-in to decision
+mod store; // a store of the host's own, by callbacks
+mod string; // text that the caller frees
+mod types; // the structs that cross, and how they are read and written
+mod words; // what serials, versions, ranks, keys and ranges mean, and the pure step of a rollout
 
+pub use after::*;
 pub use codes::*;
 pub use failure::*;
 pub use fleet::*;

@@ -3,6 +3,7 @@
 //! A reader keeps what its last decision points at. A decision by a fleet points into the revision that the reader holds, so that nothing is copied; where the facts were fetched for this decision alone, by a host's store or with
 //! a ledger, its texts are copied into the reader.
 
+use crate::after::{From, Left, otagate_after};
 use crate::codes::*;
 use crate::failure::{Failure, guard};
 use crate::fleet::{fleet, otagate_fleet};
@@ -10,15 +11,15 @@ use crate::ledger::{Books, books, otagate_ledger};
 use crate::store::{HostStore, of_fault, otagate_store};
 use crate::string::{free, otagate_string};
 use crate::types::*;
-use otagate::rollout::{Attended, Ledger, Of, Report, attend};
-use otagate::store::{Store, fetch};
+use otagate::rollout::{Attended, Ledger, Of, Outcome, Report, attend};
+use otagate::store::{Found, StandingRecord, Store, fetch};
+use otagate::wire::otadrive::Ends;
 use otagate::{
-    CanonicalSerial, Change, CheckIn, Claim, ClaimRefused, Decision, Effect, Index, Lease, NoTrace, Offer, ProductId,
-    Reader, Reason, Recorder, Timestamp, Verdict, decide,
+    Attempt, CheckIn, Claim, ClaimRefused, Decision, Effect, Index, Lease, NoTrace, Offer, ProductId, Reader, Reason,
+    Recorder, Timestamp, Verdict, decide, identify,
 };
 use serde_json::json as make;
 use std::cell::UnsafeCell;
-use std::ffi::c_int;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,28 +53,36 @@ struct Last {
     offer: Option<otagate_offer>,
     resources: Vec<otagate_resource>,
     effect: Option<otagate_effect>,
+    who: Option<otagate_who>,
     /// What is answered where the claim is refused: for want of slots, of places.
     refused: Option<[otagate_decision; 2]>,
     /// Texts that were copied.
     kept: Vec<Box<str>>,
-    register: Option<(ProductId, CanonicalSerial)>,
-    seen: Option<Report>,
-    reported: Option<Change>,
+    after: Option<Left>,
 }
 
-// SAFETY: what is inside is reached only by whoever has set `busy`, on one thread at a time; a `Reader` and a host's store may move between threads, and the raw pointers in `last` are only handed out.
+// SAFETY: what is inside is reached only by whoever has set `busy`, on one thread at a time; a `Reader` and a host's store
+// may move between threads, and the raw pointers in `last` are only handed out.
 unsafe impl Send for otagate_reader {}
 // SAFETY: as above.
 unsafe impl Sync for otagate_reader {}
 
 /// A reader that is in use, until it is dropped.
-struct Entered<'r>(&'r otagate_reader);
+struct Entered<'r> {
+    reader: &'r otagate_reader,
+    /// Texts of the decision before: what is asked now may point at them.
+    _before: Vec<Box<str>>,
+}
 
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A decision that was not made has nothing to give.
+            self.inside().last.clear();
+        }
         // Pairs with the acquire of `enter`.
-        self.0.busy.store(false, Ordering::Release);
+        self.reader.busy.store(false, Ordering::Release);
     }
 }
 
@@ -81,7 +90,7 @@ impl Entered<'_> {
     #[inline]
     fn inside(&mut self) -> &mut Inside {
         // SAFETY: `busy` was clear and is set, so nobody else is inside.
-        unsafe { &mut *self.0.inside.get() }
+        unsafe { &mut *self.reader.inside.get() }
     }
 }
 
@@ -92,7 +101,22 @@ unsafe fn enter<'r>(reader: *const otagate_reader) -> Result<Entered<'r>, Failur
     // SAFETY: the caller's.
     let reader = unsafe { reader.as_ref() }.ok_or_else(|| Failure::null("reader"))?;
     // Pairs with the release of `Entered::drop`: what the last call left inside is seen.
-    if reader.busy.swap(true, Ordering::Acquire) { Err(busy()) } else { Ok(Entered(reader)) }
+    if reader.busy.swap(true, Ordering::Acquire) { Err(busy()) } else { Ok(Entered { reader, _before: Vec::new() }) }
+}
+
+/// The same for a call that decides: whatever becomes of it, the reader has nothing of the decision before to
+/// give any more.
+///
+/// # Safety
+/// As [`enter`].
+#[inline]
+unsafe fn enter_anew<'r>(reader: *const otagate_reader) -> Result<Entered<'r>, Failure> {
+    // SAFETY: the caller's.
+    let mut entered = unsafe { enter(reader)? };
+    if entered.inside().last.any {
+        entered._before = entered.inside().last.clear();
+    }
+    Ok(entered)
 }
 
 #[cold]
@@ -147,11 +171,18 @@ pub unsafe extern "C" fn otagate_reader_new_of_store(
 ///
 /// Owns: takes it; what its last decision points at is gone.
 /// NULL: does nothing.
-/// Threads: any, while no other uses it.
+/// Threads: any, while no other uses it. One that is in use, by another thread or by the call that this
+/// callback is part of, is left as it is and never freed: `otagate_last_error` says so.
 /// Errors: none.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otagate_reader_free(reader: *mut otagate_reader) {
+    // SAFETY: NULL, or a handle from this library (header).
+    let in_use = unsafe { reader.as_ref() }.is_some_and(|reader| reader.busy.swap(true, Ordering::Acquire));
+    if in_use {
+        guard(|| Err(Failure::new(OTAGATE_ERROR_BUSY, "a reader was freed while it is in use: it is leaked")));
+        return;
+    }
     // SAFETY: NULL, or a handle from this library that nobody uses any more (header).
     unsafe { free(reader) }
 }
@@ -160,7 +191,7 @@ pub unsafe extern "C" fn otagate_reader_free(reader: *mut otagate_reader) {
 /// since 1970-01-01T00:00:00Z (V3). Without a ledger of otagate's: who needs one calls `otagate_reader_attend`;
 /// a host with its own carries out `OTAGATE_EFFECT_CLAIM`.
 ///
-/// Owns: what `decision` points at is the reader's, until the next call with it.
+/// Owns: what `decision` points at is the reader's, until its next decision.
 /// NULL: none may be.
 /// Threads: one at a time for each reader.
 /// Errors: `NULL`, `STRUCT_SIZE`, `LENGTH`, `ARGUMENT`, `BUSY`, `PANIC`; of a host's store `STORE` and
@@ -178,23 +209,28 @@ pub unsafe extern "C" fn otagate_reader_decide(
         let (decision, mut entered, ask) = unsafe {
             let decision = write(decision)?;
             *decision = otagate_decision::DENY;
-            (decision, enter(reader)?, read(check_in)?.read()?)
+            (decision, enter_anew(reader)?, read(check_in)?.read()?)
         };
         let Inside { source, last } = entered.inside();
-        last.forget();
-        plant(&ask);
+        plant(&ask, "planted panic");
         let now = Timestamp::from_millis(now_millis);
         match source {
-            Source::Fleet { reader, .. } => {
+            Source::Fleet { index, reader } => {
                 let given = reader.decide(&ask, now, &mut NoTrace);
-                *decision = otagate_decision::of(&given, otagate_text::of);
-                if decision.offer != OTAGATE_OFFER_NONE || decision.effect != OTAGATE_EFFECT_NONE {
-                    last.take(&given, &ask, None);
+                let made = otagate_decision::of(&given, otagate_text::of);
+                if made.offer != OTAGATE_OFFER_NONE || made.effect != OTAGATE_EFFECT_NONE {
+                    last.take(&given, &ask, || From::Fleet(index.clone()), None);
                 }
+                plant(&ask, "planted panic late");
+                // Written last, where nothing can go wrong any more.
+                *decision = made;
             }
             Source::Store(store) => {
-                otagate::store::answer(&**store, &ask, now, &mut NoTrace, |given| last.copy(given, &ask, decision))
-                    .map_err(of_fault)?;
+                let from = || From::Store(store.clone());
+                let give = |given: &Decision<'_>| last.copy(given, &ask, from);
+                let made = otagate::store::answer(&**store, &ask, now, &mut NoTrace, give).map_err(of_fault)?;
+                plant(&ask, "planted panic late");
+                *decision = made;
             }
         }
         Ok(())
@@ -205,7 +241,7 @@ pub unsafe extern "C" fn otagate_reader_decide(
 /// `decisions` has as many elements as `check_ins`. What is served is asked for by `otagate_reader_decide`, one
 /// by one: after a batch the reader has no offer and no effect to give.
 ///
-/// Owns: what the decisions point at is the reader's, until the next call with it.
+/// Owns: what the decisions point at is the reader's, until its next decision.
 /// NULL: none may be, but both arrays with length 0.
 /// Threads: one at a time for each reader.
 /// Errors: as `otagate_reader_decide`; all of the decisions say 401 then, without a reason, where they could be
@@ -221,46 +257,62 @@ pub unsafe extern "C" fn otagate_reader_decide_many(
 ) -> i32 {
     guard(|| {
         // SAFETY: the array is the caller's, as the header says.
-        let decisions = unsafe { write_all(decisions, len)? };
-        decisions.fill(otagate_decision::DENY);
-        let decided = (|| {
-            // SAFETY: the array, its texts and the reader are the caller's, as the header says.
-            let (mut entered, rows) = unsafe { (enter(reader)?, read_all(check_ins, len)?) };
-            // SAFETY: as above.
-            let asks = rows.iter().map(|row| unsafe { row.read() }).collect::<Result<Vec<_>, _>>()?;
-            let Inside { source, last } = entered.inside();
-            last.forget();
-            let now = Timestamp::from_millis(now_millis);
-            match source {
-                Source::Fleet { reader, .. } => {
-                    reader.decide_batch(&asks, now, decisions, |given| otagate_decision::of(given, otagate_text::of));
-                }
-                Source::Store(store) => {
-                    let view = store.view().map_err(Failure::from)?;
-                    for (ask, decision) in asks.iter().zip(&mut *decisions) {
-                        plant(ask);
-                        let found = fetch(&view, ask).map_err(of_fault)?;
-                        let given = decide(&found.facts(), ask, now, &mut NoTrace);
-                        *decision = otagate_decision::of(&given, |text| last.keep(text));
-                    }
+        let mut all = Denied(unsafe { write_all(decisions, len)? });
+        // SAFETY: the array, its texts and the reader are the caller's, as the header says.
+        let (mut entered, rows) = unsafe { (enter_anew(reader)?, read_all(check_ins, len)?) };
+        // SAFETY: as above.
+        let asks = rows.iter().map(|row| unsafe { row.read() }).collect::<Result<Vec<_>, _>>()?;
+        let Inside { source, last } = entered.inside();
+        let now = Timestamp::from_millis(now_millis);
+        match source {
+            Source::Fleet { reader, .. } => {
+                reader.decide_batch(&asks, now, all.0, |given| otagate_decision::of(given, otagate_text::of));
+            }
+            Source::Store(store) => {
+                let view = store.view().map_err(Failure::from)?;
+                for (ask, decision) in asks.iter().zip(&mut *all.0) {
+                    plant(ask, "planted panic");
+                    // One state of the store, and for each check-in its own product and group.
+                    let view = view.again();
+                    let found = fetch(&view, ask).map_err(of_fault)?;
+                    let given = decide(&found.facts(), ask, now, &mut NoTrace);
+                    *decision = otagate_decision::of(&given, |text| last.keep(text));
                 }
             }
-            Ok(())
-        })();
-        decided.inspect_err(|_| decisions.fill(otagate_decision::DENY))
+        }
+        asks.iter().for_each(|ask| plant(ask, "planted panic late"));
+        // Every one is made: they stand.
+        std::mem::take(&mut all.0);
+        Ok(())
     })
 }
 
+/// Decisions that deny again, unless they are taken out: what fails in the middle of a batch gives nothing of
+/// it.
+struct Denied<'a>(&'a mut [otagate_decision]);
+
+impl Drop for Denied<'_> {
+    fn drop(&mut self) {
+        self.0.fill(otagate_decision::DENY);
+    }
+}
+
+/// Decisions of the caller's, each of which denies: those before the first that cannot be written, too.
+///
 /// # Safety
 /// As [`read_all`], and nobody else uses it.
 unsafe fn write_all<'a>(to: *mut otagate_decision, len: usize) -> Result<&'a mut [otagate_decision], Failure> {
-    if len == 0 {
-        return Ok(&mut []);
+    let most = if to.is_null() { 0 } else { len.min(OTAGATE_ROWS_MAX) };
+    for at in 0..most {
+        // SAFETY: the caller's; the one before was of the size that makes this one begin here.
+        *unsafe { write(to.add(at))? } = otagate_decision::DENY;
     }
-    // SAFETY: the caller's: each is looked at before all are taken.
-    unsafe { read_all(to.cast_const(), len)? };
+    if most < len {
+        // SAFETY: the caller's. It says which of the two it is.
+        unsafe { read_all(to.cast_const(), len)? };
+    }
     // SAFETY: the caller's alone, and each of this type by its size.
-    Ok(unsafe { std::slice::from_raw_parts_mut(to, len) })
+    Ok(if most == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(to, most) } })
 }
 
 /// Decides a check-in with a ledger: what it holds counts, what is offered is claimed before it is given, and a
@@ -268,9 +320,9 @@ unsafe fn write_all<'a>(to: *mut otagate_decision, len: usize) -> Result<&'a mut
 /// as it takes. The decision is the one to give; where its effect is a claim, that is granted. When the last
 /// byte was sent, tell `otagate_fleet_report`.
 ///
-/// After the answer call `otagate_reader_carry_out`.
+/// What is left to do after the answer, and after the last byte, is taken away by `otagate_reader_after`.
 ///
-/// Owns: what `decision` points at is the reader's, until the next call with it.
+/// Owns: what `decision` points at is the reader's, until its next decision.
 /// NULL: none may be.
 /// Threads: one at a time for each reader.
 /// Errors: as `otagate_reader_decide`; `ARGUMENT` for a lease of no time. `decision` says 401 then, without a
@@ -290,102 +342,262 @@ pub unsafe extern "C" fn otagate_reader_attend(
         let (decision, mut entered, books, ask) = unsafe {
             let decision = write(decision)?;
             *decision = otagate_decision::DENY;
-            (decision, enter(reader)?, books(ledger)?, read(check_in)?.read()?)
+            (decision, enter_anew(reader)?, books(ledger)?, read(check_in)?.read()?)
         };
         if lease_secs == 0 {
             return Err(Failure::argument("`lease_secs` is 0: give longer than the slowest download takes"));
         }
         let Inside { source, last } = entered.inside();
-        last.forget();
-        plant(&ask);
+        plant(&ask, "planted panic");
         let now = Timestamp::from_millis(now_millis);
         let at = Attending { books, ask: &ask, until: now.plus_secs(lease_secs.into()), now };
-        match source {
+        let made = match source {
             Source::Fleet { index, reader } => {
-                let (product, reason) = at.attend(&*index, last, decision)?;
+                let (made, product, reason) = at.attend(&*index, || From::Fleet(index.clone()), last)?;
                 reader.count(product.as_ref(), reason);
+                made
             }
-            Source::Store(store) => drop(at.attend(&**store, last, decision)?),
-        }
+            Source::Store(store) => at.attend(&**store, || From::Store(store.clone()), last)?.0,
+        };
+        plant(&ask, "planted panic late");
+        *decision = made;
         Ok(())
     })
 }
 
 /// One check-in with a ledger.
 struct Attending<'a> {
-    books: &'a Books,
+    books: &'a Arc<Books>,
     ask: &'a CheckIn<'a>,
     until: Timestamp,
     now: Timestamp,
 }
 
 impl Attending<'_> {
-    /// Gives what is to be counted: the product, and the reason.
+    /// Gives the decision, and what is to be counted: the product, and the reason.
     fn attend<S: Store<Error: Into<Failure>>>(
         &self,
         store: &S,
+        from: impl Fn() -> From,
         last: &mut Last,
-        into: &mut otagate_decision,
-    ) -> Result<(Option<ProductId>, Reason), Failure> {
+    ) -> Result<(otagate_decision, Option<ProductId>, Reason), Failure> {
         let Self { books, ask, until, now } = self;
         let view = store.view().map_err(Into::into)?;
         let mut found = fetch(&view, ask).map_err(of_fault)?;
         let lease = found.identity().and_then(|(product, device)| books.leases.of(product.id(), device.serial(), *now));
         found.lend(lease);
         let attended = attend(&books.ledger, &mut found, ask, *until, *now, &mut NoTrace)?;
-        let Attended { found, decision, attempt, seen } = &attended;
-        let leased = found.lease().and_then(|lease| lease.attempt.as_ref());
-        let is_leased = decision.firmware_offer().is_some_and(|offer| offer.leased);
-        let number = attempt.as_ref().or(leased.filter(|_| is_leased)).map_or(0, |attempt| attempt.number);
+        let Attended { found, decision, .. } = &attended;
+        let made = last.copy(decision, ask, &from);
+        last.about(found);
+        last.refused = None;
+        let attempt = attempt_of(&attended);
+        last.offer.iter_mut().for_each(|offer| offer.attempt = attempt.map_or(0, |attempt| attempt.number));
+        last.effect.iter_mut().for_each(|effect| effect.settled = i32::from(effect.kind == OTAGATE_EFFECT_CLAIM));
+        let ends = ends(&attended);
+        let reported = found.reported(ask);
+        if attended.seen.is_some() || reported.is_some() || ends.is_some() {
+            let left = last.after.get_or_insert_with(|| Left::new(from()));
+            (left.books, left.seen, left.ends) = (Some((*books).clone()), attended.seen.clone(), ends);
+            left.reported = reported.filter(|_| matches!(left.from, From::Fleet(_)));
+            last.any = true;
+        }
         if let Some((product, device)) = found.identity()
             && let Some(lease) = Lease::of(decision, device.group(), ask.version, *until)
         {
-            let lease = Lease { attempt: attempt.clone(), ..lease };
+            let lease = Lease { attempt: attended.attempt.clone(), ..lease };
             // Where the table is full, its device is decided anew on each request.
             let _ = books.leases.keep(product.id(), device.serial(), lease, *now);
         }
-        last.copy(decision, ask, into);
-        last.offer.iter_mut().for_each(|offer| offer.attempt = number);
-        last.effect.iter_mut().for_each(|effect| effect.settled = i32::from(effect.kind == OTAGATE_EFFECT_CLAIM));
-        last.refused = None;
-        (last.seen, last.reported) = (seen.clone(), found.reported(ask));
-        last.any |= last.seen.is_some() || last.reported.is_some();
-        Ok((found.facts().key.map(|key| key.product.id().clone()), decision.reason))
+        Ok((made, found.facts().key.map(|key| key.product.id().clone()), decision.reason))
     }
 }
 
-/// Carries out what the last decision of this reader left to do after the answer (V7): registers the device;
-/// after `otagate_reader_attend` also notes that it has arrived (R9), and in a fleet which version and hardware
-/// it reported, which a census will ask (R3). A second call has nothing left to do.
+/// The attempt that what is served counts as: a new one, or that of the lease which it continues. Who fetches a
+/// config in the middle of a download does not continue that.
+fn attempt_of<'a>(attended: &'a Attended<'_>) -> Option<&'a Attempt> {
+    let leased = attended.decision.firmware_offer().is_some_and(|offer| offer.leased);
+    let of_lease = attended.found.lease().filter(|_| leased).and_then(|lease| lease.attempt.as_ref());
+    attended.attempt.as_ref().or(of_lease)
+}
+
+/// What ends with the last byte of what is served.
+fn ends(attended: &Attended<'_>) -> Option<Ends> {
+    let Attended { found, decision, .. } = attended;
+    let Verdict::Serve(offer) = &decision.verdict else { return None };
+    let (product, device) = found.identity()?;
+    let firmware = matches!(offer, Offer::Firmware(_));
+    // Else a place that it has is of a download that goes on beside this.
+    let took_place = matches!(decision.effect, Some(Effect::Claim(claim)) if claim.downloads_max.is_some());
+    // A list is no resource yet.
+    let counts = attempt_of(attended).filter(|_| !matches!(offer, Offer::Resources(_)));
+    let rollout = found.group().and_then(|group| group.rollout());
+    let downloaded = counts
+        .zip(rollout)
+        .and_then(|(attempt, rollout)| attempt.report(rollout, device.serial(), Outcome::Downloaded));
+    Some(Ends {
+        product: product.id().clone(),
+        group: device.group().clone(),
+        serial: device.serial().into(),
+        downloaded,
+        ends_lease: firmware,
+        gives_back: firmware || took_place,
+        grace_secs: 0,
+    })
+}
+
+/// Asks questions 1 to 4 alone: who is it, and may it ask? For calls that tell the host something, such as a
+/// sign of life. `may_ask` gets 1 where the device is known and verified; else 0, and `refusal` is the 401 to
+/// give. Nothing is counted. `otagate_reader_who` says whom it is about.
 ///
-/// NULL: `reader` must not be; `ledger` may be where there is none, else it is that of `otagate_reader_attend`.
+/// Owns: what `refusal` points at is the reader's, until its next decision.
+/// NULL: none may be.
 /// Threads: one at a time for each reader.
-/// Errors: `NULL`, `BUSY`, `REFUSED` where the device is gone meanwhile; of a host's store `STORE` and
-/// `GARBAGE`. The answer to the device stays the same.
+/// Errors: as `otagate_reader_decide`; `may_ask` is 0 then, and `refusal` says 401 without a reason.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otagate_reader_carry_out(
+pub unsafe extern "C" fn otagate_reader_identify(
     reader: *mut otagate_reader,
-    ledger: *const otagate_ledger,
+    check_in: *const otagate_check_in,
     now_millis: i64,
+    may_ask: *mut i32,
+    refusal: *mut otagate_decision,
 ) -> i32 {
     guard(|| {
-        // SAFETY: the reader is the caller's, as the header says.
-        let mut entered = unsafe { enter(reader)? };
+        // SAFETY: the structs, their texts, the number and the reader are the caller's, as the header says.
+        let (may_ask, refusal, mut entered, ask) = unsafe {
+            // Both are written before either is missed.
+            let may_ask = number(may_ask, 0, "may_ask");
+            let refusal = write(refusal).map(|refusal| {
+                *refusal = otagate_decision::DENY;
+                refusal
+            });
+            (may_ask?, refusal?, enter_anew(reader)?, read(check_in)?.read()?)
+        };
         let Inside { source, last } = entered.inside();
+        plant(&ask, "planted panic");
         let now = Timestamp::from_millis(now_millis);
-        if let Some(seen) = last.seen.take() {
-            // SAFETY: the ledger is the caller's, as the header says.
-            unsafe { books(ledger)? }.ledger.note(&seen, now)?;
+        let refused = match source {
+            Source::Fleet { index, .. } => who(&*index, || From::Fleet(index.clone()), &ask, now, last)?,
+            Source::Store(store) => who(&**store, || From::Store(store.clone()), &ask, now, last)?,
+        };
+        match refused {
+            Some(made) => *refusal = made,
+            None => *may_ask = 1,
         }
-        if let Some((product, serial)) = last.register.take() {
-            match source {
-                Source::Fleet { index, .. } => drop(index.register(&product, &serial, now)),
-                Source::Store(store) => drop(store.register(&product, &serial, now)?),
-            }
-        }
-        if let (Some(reported), Source::Fleet { index, .. }) = (last.reported.take(), source) {
-            index.apply(&[reported])?;
+        Ok(())
+    })
+}
+
+/// Who asks; and the refusal, where it may not.
+fn who<S: Store<Error: Into<Failure>>>(
+    store: &S,
+    from: impl Fn() -> From,
+    ask: &CheckIn<'_>,
+    now: Timestamp,
+    last: &mut Last,
+) -> Result<Option<otagate_decision>, Failure> {
+    let view = store.view().map_err(Into::into)?;
+    let found = fetch(&view, ask).map_err(of_fault)?;
+    let refused = identify(&found.facts(), ask, now, &mut NoTrace);
+    let made = refused.map(|refusal| last.copy(&refusal, ask, from));
+    last.about(&found);
+    Ok(made)
+}
+
+/// Takes down what a device tells of the firmware, config or resources that it was offered (R9):
+/// `OTAGATE_OUTCOME_FAILED`, `_CONFIRMED`, ... Questions 1 to 4 are asked: who may not ask tells nothing. It is
+/// about the device's latest attempt in the rollout of its group. `noted`, if not NULL, gets
+/// `OTAGATE_NOTED_...`.
+///
+/// NULL: `noted` may be, the others must not.
+/// Threads: one at a time for each reader.
+/// Errors: as `otagate_reader_decide`, `ARGUMENT` for an outcome that is none; nothing is noted then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_reader_report(
+    reader: *mut otagate_reader,
+    ledger: *const otagate_ledger,
+    check_in: *const otagate_check_in,
+    outcome: i32,
+    now_millis: i64,
+    noted: *mut i32,
+) -> i32 {
+    guard(|| {
+        let mut unwanted = 0;
+        let noted = if noted.is_null() { &raw mut unwanted } else { noted };
+        // SAFETY: the number, the struct, its texts and the handles are the caller's, as the header says.
+        let (noted, mut entered, books, ask) = unsafe {
+            let noted = number(noted, OTAGATE_NOTED_FOREIGN, "noted")?;
+            (noted, enter_anew(reader)?, books(ledger)?, read(check_in)?.read()?)
+        };
+        let outcome = crate::fleet::outcome(outcome)?;
+        let now = Timestamp::from_millis(now_millis);
+        *noted = match &entered.inside().source {
+            Source::Fleet { index, .. } => report(index, books, &ask, outcome, now)?,
+            Source::Store(store) => report(&**store, books, &ask, outcome, now)?,
+        };
+        Ok(())
+    })
+}
+
+fn report<S: Store<Error: Into<Failure>>>(
+    store: &S,
+    books: &Books,
+    ask: &CheckIn<'_>,
+    outcome: Outcome,
+    now: Timestamp,
+) -> Result<i32, Failure> {
+    let view = store.view().map_err(Into::into)?;
+    let found = fetch(&view, ask).map_err(of_fault)?;
+    let refused = identify(&found.facts(), ask, now, &mut NoTrace).is_some();
+    let Some((product, device)) = found.identity().filter(|_| !refused) else { return Ok(OTAGATE_NOTED_FOREIGN) };
+    let Some((group, rollout)) = found.group().and_then(|group| Some((group, group.rollout()?))) else {
+        return Ok(OTAGATE_NOTED_FOREIGN);
+    };
+    let report = Report::new(product.id(), group.id(), rollout, device.serial(), outcome);
+    report.map_or(Ok(OTAGATE_NOTED_FOREIGN), |report| books.note(report, Some(rollout), now))
+}
+
+/// Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
+/// After `otagate_reader_attend` and `otagate_reader_identify`.
+///
+/// Owns: what `who` points at is the reader's, until its next decision.
+/// NULL: neither may be.
+/// Threads: one at a time for each reader.
+/// Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` after another call, or none; `who` says nobody then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_reader_who(reader: *mut otagate_reader, who: *mut otagate_who) -> i32 {
+    guard(|| {
+        // SAFETY: the struct and the reader are the caller's, as the header says.
+        let (who, mut entered) = unsafe {
+            let who = write(who)?;
+            *who = otagate_who::NONE;
+            (who, enter(reader)?)
+        };
+        let about = entered.inside().last.who;
+        *who = about.ok_or_else(|| Failure::nothing("the last call looked nobody up: attend, or identify"))?;
+        Ok(())
+    })
+}
+
+/// Takes away what the last decision of this reader leaves to do, to be done when the answer is sent, by
+/// whichever thread: `otagate_after_answer`, and where something was served, `otagate_after_last_byte`.
+/// `*after` is NULL where nothing is left; its functions take that.
+///
+/// Owns: the caller frees `*after` by `otagate_after_free`. A second call finds nothing left.
+/// NULL: neither may be.
+/// Threads: one at a time for each reader.
+/// Errors: `NULL`, `BUSY`; `*after` is NULL then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_reader_after(reader: *mut otagate_reader, after: *mut *mut otagate_after) -> i32 {
+    guard(|| {
+        // SAFETY: the pointer and the reader are the caller's, as the header says.
+        let (after, mut entered) = unsafe { (out(after, "after")?, enter(reader)?) };
+        if let Some(left) = entered.inside().last.after.take() {
+            *after = left.give();
         }
         Ok(())
     })
@@ -462,7 +674,7 @@ pub unsafe extern "C" fn otagate_reader_effect(reader: *mut otagate_reader, effe
 /// What to answer instead of the last decision of this reader, where the host's own ledger refuses the claim
 /// that it needs (V7); `refused` is `OTAGATE_REFUSED_...`. The reader has no offer to give then.
 ///
-/// Owns: what `decision` points at is the reader's, until the next call with it.
+/// Owns: what `decision` points at is the reader's, until its next decision.
 /// NULL: neither may be.
 /// Threads: one at a time for each reader.
 /// Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `ARGUMENT`, `NOTHING` where the last decision needs no claim, or has
@@ -482,14 +694,15 @@ pub unsafe extern "C" fn otagate_reader_refuse(
             (decision, enter(reader)?)
         };
         let last = &mut entered.inside().last;
-        let [slots, downloads] = last.refused.ok_or_else(|| Failure::nothing("the last decision needs no claim"))?;
+        let both = last.refused.take().ok_or_else(|| Failure::nothing("the last decision needs no claim"))?;
+        // Whatever is wrong with the refusal, what was refused is not served.
+        (last.offer, last.effect) = (None, None);
+        last.resources.clear();
         *decision = match refused {
-            OTAGATE_REFUSED_SLOTS => slots,
-            OTAGATE_REFUSED_DOWNLOADS => downloads,
+            OTAGATE_REFUSED_SLOTS => both[0],
+            OTAGATE_REFUSED_DOWNLOADS => both[1],
             other => return Err(Failure::argument(format!("a refusal of {other} is none"))),
         };
-        (last.offer, last.effect, last.refused) = (None, None, None);
-        last.resources.clear();
         Ok(())
     })
 }
@@ -511,7 +724,7 @@ pub unsafe extern "C" fn otagate_reader_explain(
     ledger: *const otagate_ledger,
     check_in: *const otagate_check_in,
     now_millis: i64,
-    format: c_int,
+    format: i32,
     explanation: *mut *mut otagate_string,
 ) -> i32 {
     guard(|| {
@@ -521,12 +734,8 @@ pub unsafe extern "C" fn otagate_reader_explain(
             let ledger = if ledger.is_null() { None } else { Some(books(ledger)?) };
             (explanation, enter(reader)?, read(check_in)?.read()?, ledger)
         };
-        let text = match format {
-            OTAGATE_FORMAT_TEXT => true,
-            OTAGATE_FORMAT_JSON => false,
-            other => return Err(Failure::argument(format!("format {other} is none"))),
-        };
-        plant(&ask);
+        let text = crate::fleet::is_text(format)?;
+        plant(&ask, "planted panic");
         let (now, books) = (Timestamp::from_millis(now_millis), books.map(|books| &**books));
         let told = match &entered.inside().source {
             Source::Fleet { index, .. } => explain(index, books, &ask, now, text)?,
@@ -558,7 +767,11 @@ fn explain<S: Store<Error: Into<Failure>>>(
             }
         };
         found.lend(lease);
-        held.into_iter().for_each(|standing| found.lend_standing(standing));
+        let place = found.facts().device.and_then(|device| device.standing.place);
+        if let Some(standing) = held {
+            // The place by the census is kept, which the host's own store may know.
+            found.lend_standing(StandingRecord { place: standing.place.or(place), ..standing });
+        }
     }
     let mut trace = Recorder::default();
     let decision = decide(&found.facts(), ask, now, &mut trace);
@@ -570,43 +783,57 @@ fn explain<S: Store<Error: Into<Failure>>>(
 }
 
 impl Last {
-    #[inline]
-    fn forget(&mut self) {
-        if self.any {
-            self.clear();
-        }
-    }
-
+    /// Nothing is left to give; the texts are handed over, which somebody may still look at.
     #[cold]
-    fn clear(&mut self) {
-        *self = Self::default();
+    fn clear(&mut self) -> Vec<Box<str>> {
+        (self.any, self.offer, self.effect, self.refused) = (false, None, None, None);
+        (self.who, self.after) = (None, None);
+        self.resources.clear();
+        std::mem::take(&mut self.kept)
     }
 
     /// Copies a text, and gives a view of the copy.
     fn keep(&mut self, text: &str) -> otagate_text {
         self.any = true;
-        let copy = Box::<str>::from(text);
-        let view = otagate_text::of(&copy);
-        self.kept.push(copy);
-        view
+        hold(&mut self.kept, text)
     }
 
     /// Takes over a decision whose facts go: its texts are copied.
-    fn copy(&mut self, given: &Decision<'_>, ask: &CheckIn<'_>, into: &mut otagate_decision) {
+    fn copy(&mut self, given: &Decision<'_>, ask: &CheckIn<'_>, from: impl Fn() -> From) -> otagate_decision {
         let mut kept = Vec::new();
-        *into = otagate_decision::of(given, |text| hold(&mut kept, text));
-        self.any |= !kept.is_empty();
-        self.kept = kept;
-        if into.offer != OTAGATE_OFFER_NONE || into.effect != OTAGATE_EFFECT_NONE {
-            let mut kept = std::mem::take(&mut self.kept);
-            self.take(given, ask, Some(&mut kept));
-            self.kept.append(&mut kept);
+        let made = otagate_decision::of(given, |text| hold(&mut kept, text));
+        if made.offer != OTAGATE_OFFER_NONE || made.effect != OTAGATE_EFFECT_NONE {
+            self.take(given, ask, from, Some(&mut kept));
         }
+        self.any |= !kept.is_empty();
+        self.kept.append(&mut kept);
+        made
+    }
+
+    /// Takes down whom it is about.
+    fn about(&mut self, found: &Found<'_>) {
+        let key = found.facts().key;
+        let device = found.identity().map(|(_, device)| device);
+        let mut text = |text: Option<&str>| text.map_or(otagate_text::NONE, |text| hold(&mut self.kept, text));
+        self.who = Some(otagate_who {
+            product: text(key.map(|key| key.product.id().as_str())),
+            serial: text(device.map(|device| device.serial())),
+            group: text(device.map(|device| device.group().as_str())),
+            state: device.map_or(-1, |device| device.state() as i32),
+            ..otagate_who::NONE
+        });
+        self.any = true;
     }
 
     /// Takes over what a decision serves and asks for. Without a place to copy texts to, the reader keeps them.
     #[cold]
-    fn take(&mut self, given: &Decision<'_>, ask: &CheckIn<'_>, mut copies: Option<&mut Vec<Box<str>>>) {
+    fn take(
+        &mut self,
+        given: &Decision<'_>,
+        ask: &CheckIn<'_>,
+        from: impl Fn() -> From,
+        mut copies: Option<&mut Vec<Box<str>>>,
+    ) {
         self.any = true;
         let mut hold = |text: &str| match &mut copies {
             Some(kept) => hold(kept, text),
@@ -644,14 +871,10 @@ impl Last {
         self.effect = given.effect.as_ref().map(|effect| match effect {
             Effect::Register(product) => {
                 let id = product.id();
-                self.register = effect.registration(ask).map(|(_, serial)| (id.clone(), serial));
-                // The reader keeps it with the registration, which `carry_out` needs.
-                let serial = self.register.as_ref().map_or(otagate_text::NONE, |(_, serial)| {
-                    let copy = Box::<str>::from(serial.as_str());
-                    let view = otagate_text::of(&copy);
-                    self.kept.push(copy);
-                    view
-                });
+                let registration = effect.registration(ask).map(|(_, serial)| (id.clone(), serial));
+                let canonical = registration.as_ref().map(|(_, serial)| self::hold(&mut self.kept, serial.as_str()));
+                let serial = canonical.unwrap_or(otagate_text::NONE);
+                self.after = Some(Left { register: registration, ..Left::new(from()) });
                 otagate_effect { kind: OTAGATE_EFFECT_REGISTER, product: hold(id.as_str()), serial, ..none }
             }
             Effect::Claim(Claim { rollout, slots_max, downloads_max, .. }) => otagate_effect {
@@ -699,6 +922,17 @@ impl otagate_resource {
     }
 }
 
+impl otagate_who {
+    const NONE: Self = Self {
+        struct_size: size_of::<Self>(),
+        product: otagate_text::NONE,
+        serial: otagate_text::NONE,
+        group: otagate_text::NONE,
+        state: -1,
+        reserved: 0,
+    };
+}
+
 impl otagate_effect {
     const NONE: Self = Self {
         struct_size: size_of::<Self>(),
@@ -712,10 +946,10 @@ impl otagate_effect {
     };
 }
 
-/// A fault inside, for the tests that ask what becomes of one.
+/// A fault inside, for the tests that ask what becomes of one: before anything was decided, and after all was.
 #[inline(always)]
-fn plant(ask: &CheckIn<'_>) {
+fn plant(ask: &CheckIn<'_>, version: &str) {
     #[cfg(feature = "planted-panic")]
-    assert!(ask.version != b"planted panic", "planted");
-    let _ = ask;
+    assert!(ask.version != version.as_bytes(), "planted");
+    let _ = (ask, version);
 }

@@ -25,9 +25,10 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::rc::Rc;
 use std::sync::Arc;
 
-/// How many documents are kept; beyond it they are read anew.
+/// How many products' documents are kept; beyond it they are read anew.
 const DOCUMENTS_KEPT_MAX: usize = 65_536;
 
 /// What a look-up found; only inside the callback that it was given to, on its thread.
@@ -35,6 +36,8 @@ pub struct otagate_found<'f> {
     of: Of<'f>,
     /// What went wrong while it was filled.
     fault: Option<String>,
+    /// A document was asked for, and has not come.
+    wanted: bool,
 }
 
 /// What is looked for, and where it goes.
@@ -52,7 +55,7 @@ enum Of<'f> {
 /// Callbacks are called from every thread that decides, several at once; those of one decision one after the
 /// other, on one thread, between `open_view` and `close_view`. They give 0, or an error code of the host's own:
 /// then nothing is served, and `otagate_last_store_code()` has the code. They must return: no C++ exception and
-/// no `longjmp` may leave them. They may call otagate, but not with the reader that is deciding.
+/// no `longjmp` may leave them. They may call otagate, but neither use nor free the reader that is deciding.
 ///
 /// Finding nothing is no error: give 0 and put nothing into `found`.
 #[repr(C)]
@@ -212,9 +215,13 @@ pub(crate) unsafe fn store<'a>(store: *const otagate_store) -> Result<&'a Arc<Ho
     unsafe { store.as_ref() }.map(|store| &store.store).ok_or_else(|| Failure::null("store"))
 }
 
-/// Puts in a product or a group whose document the library has in that edition. The edition changes whenever
-/// anything in the document does; documents of a product's groups are read under its rules, and read anew when
-/// it changes. Edition 0 is never kept.
+/// Puts in a product or a group whose document the library has in that edition. An edition is given out once:
+/// it changes whenever anything in the document does, and the same name never has the same edition with another
+/// document, not even after it was removed and came back, or a backup was restored; the revision of the last
+/// change will do. Documents of a product's groups are read under its rules, and read anew when it changes.
+/// Edition 0 is never kept: the document is read for each check-in, which takes so long that time tells a known
+/// key from another. After `OTAGATE_WANTED` the document must be given; a decision without it fails with
+/// `OTAGATE_ERROR_GARBAGE`, and so it does after an error.
 ///
 /// NULL: `found` must not be.
 /// Threads: that of the callback.
@@ -240,11 +247,12 @@ pub unsafe extern "C" fn otagate_found_known(
             }
             Of::Device { .. } | Of::Standing { .. } => return Err(misplaced("a document")),
         }
-        wanted = match &found.of {
+        found.wanted = match &found.of {
             Of::Product { found, .. } => found.is_none(),
             Of::Group { found, .. } => found.is_none(),
             _ => false,
         };
+        wanted = found.wanted;
         Ok(())
     });
     if code == OTAGATE_OK && wanted { OTAGATE_WANTED } else { code }
@@ -253,7 +261,7 @@ pub unsafe extern "C" fn otagate_found_known(
 /// Puts in a product or a group by its document, which is checked and kept under its edition.
 ///
 /// Owns: the texts stay the caller's.
-/// NULL: `found` and `document` must not be.
+/// NULL: `found` must not be.
 /// Threads: that of the callback.
 /// Errors: `NULL`, `LENGTH`, `TEXT`, `JSON`, `REFUSED` with every problem; `ARGUMENT` in a callback that finds
 /// something else, and for a document of another name or with devices. The decision fails with
@@ -291,6 +299,7 @@ pub unsafe extern "C" fn otagate_found_document(
             }
             Of::Device { .. } | Of::Standing { .. } => return Err(misplaced("a document")),
         }
+        found.wanted = false;
         Ok(())
     })
 }
@@ -403,13 +412,15 @@ pub(crate) struct HostStore {
 /// Documents in their latest edition.
 #[derive(Default)]
 struct Kept {
-    products: HashMap<Box<str>, (u64, Arc<ProductEntry>)>,
-    /// Under the product that each was read by.
-    groups: HashMap<(Box<str>, Box<str>), KeptGroup>,
+    products: HashMap<Box<str>, Row>,
 }
 
-/// Its edition, the product that it was read by, and itself.
-type KeptGroup = (u64, Arc<ProductEntry>, Arc<Group>);
+/// A product, and its groups as they are read by it: they go with it.
+struct Row {
+    edition: u64,
+    entry: Arc<ProductEntry>,
+    groups: HashMap<Box<str>, (u64, Arc<Group>)>,
+}
 
 // SAFETY: the header asks of the host that its callbacks may be called from any thread, several at once, with `user_data`.
 unsafe impl Send for HostStore {}
@@ -428,35 +439,47 @@ impl Drop for HostStore {
 impl HostStore {
     fn known_product(&self, name: &str, edition: u64) -> Option<Arc<ProductEntry>> {
         let kept = self.kept.read();
-        kept.products.get(name).filter(|(held, _)| *held == edition && edition != 0).map(|(_, entry)| entry.clone())
+        kept.products.get(name).filter(|row| row.edition == edition && edition != 0).map(|row| row.entry.clone())
     }
 
     fn keep_product(&self, name: &str, edition: u64, entry: Arc<ProductEntry>) -> Arc<ProductEntry> {
-        if edition != 0 {
-            let mut kept = self.kept.write();
-            if kept.products.len() >= DOCUMENTS_KEPT_MAX {
-                kept.products.clear();
-            }
-            kept.products.insert(name.into(), (edition, entry.clone()));
+        if edition == 0 {
+            return entry;
         }
+        let mut kept = self.kept.write();
+        // Of several that read it at once the first one's stays, with the groups that were read by it.
+        if let Some(row) = kept.products.get(name).filter(|row| row.edition == edition) {
+            return row.entry.clone();
+        }
+        let all = match kept.products.len() >= DOCUMENTS_KEPT_MAX {
+            true => std::mem::take(&mut kept.products),
+            false => HashMap::new(),
+        };
+        let row = Row { edition, entry: entry.clone(), groups: HashMap::new() };
+        let before = (kept.products.insert(name.into(), row), all);
+        // What is dropped here may be large: others are let in first.
+        drop(kept);
+        drop(before);
         entry
     }
 
     fn known_group(&self, entry: &Arc<ProductEntry>, name: &str, edition: u64) -> Option<Arc<Group>> {
         let kept = self.kept.read();
-        let key = (Box::from(entry.product().id().as_str()), Box::from(name));
-        let same = |held: &&KeptGroup| held.0 == edition && edition != 0 && Arc::ptr_eq(&held.1, entry);
-        kept.groups.get(&key).filter(same).map(|(.., group)| group.clone())
+        let row = kept.products.get(entry.product().id().as_str()).filter(|row| Arc::ptr_eq(&row.entry, entry))?;
+        row.groups.get(name).filter(|(held, _)| *held == edition && edition != 0).map(|(_, group)| group.clone())
     }
 
     fn keep_group(&self, entry: &Arc<ProductEntry>, name: &str, edition: u64, group: Arc<Group>) -> Arc<Group> {
-        if edition != 0 {
-            let mut kept = self.kept.write();
-            if kept.groups.len() >= DOCUMENTS_KEPT_MAX {
-                kept.groups.clear();
+        if edition == 0 {
+            return group;
+        }
+        let mut kept = self.kept.write();
+        let row = kept.products.get_mut(entry.product().id().as_str()).filter(|row| Arc::ptr_eq(&row.entry, entry));
+        if let Some(row) = row {
+            if row.groups.len() >= otagate::GROUPS_MAX {
+                row.groups.clear();
             }
-            let key = (Box::from(entry.product().id().as_str()), Box::from(name));
-            kept.groups.insert(key, (edition, entry.clone(), group.clone()));
+            row.groups.insert(name.into(), (edition, group.clone()));
         }
         group
     }
@@ -489,22 +512,34 @@ pub(crate) fn of_fault<E: Into<Failure> + std::error::Error>(fault: Fault<E>) ->
     }
 }
 
-/// One state of the host's store.
+/// One state of the host's store, as one check-in looks at it.
 pub(crate) struct HostView<'s> {
-    store: &'s HostStore,
-    view: *mut c_void,
-    revision: Revision,
+    opened: Rc<Opened<'s>>,
     /// The product of the key, which the device and the group are read by.
     entry: OnceCell<Arc<ProductEntry>>,
     group: OnceCell<Arc<Group>>,
 }
 
-impl Drop for HostView<'_> {
+/// A view that the host opened, until it is dropped.
+struct Opened<'s> {
+    store: &'s HostStore,
+    view: *mut c_void,
+    revision: Revision,
+}
+
+impl Drop for Opened<'_> {
     fn drop(&mut self) {
         if let Some(close) = self.store.table.close_view {
             // SAFETY: the host's own, for a view that it opened, once.
             unsafe { close(self.store.table.user_data, self.view) }
         }
+    }
+}
+
+impl HostView<'_> {
+    /// The same state, for another check-in.
+    pub(crate) fn again(&self) -> Self {
+        Self { opened: self.opened.clone(), entry: OnceCell::new(), group: OnceCell::new() }
     }
 }
 
@@ -520,7 +555,8 @@ impl Store for HostStore {
             return Err(HostFault::Code { callback: "open_view", code });
         }
         let revision = Revision(revision);
-        Ok(HostView { store: self, view, revision, entry: OnceCell::new(), group: OnceCell::new() })
+        let opened = Rc::new(Opened { store: self, view, revision });
+        Ok(HostView { opened, entry: OnceCell::new(), group: OnceCell::new() })
     }
 
     fn register(&self, product: &ProductId, serial: &CanonicalSerial, at: Timestamp) -> Result<Registered, HostFault> {
@@ -551,9 +587,10 @@ impl HostView<'_> {
         of: Of<'_>,
         call: impl FnOnce(*mut otagate_found<'_>) -> i32,
     ) -> Result<(), HostFault> {
-        let mut found = otagate_found { of, fault: None };
+        let mut found = otagate_found { of, fault: None, wanted: false };
         let code = call(&mut found);
-        match (found.fault, code) {
+        let wanted = || "a document is wanted, and was not given".to_owned();
+        match (found.fault.or_else(|| (found.wanted && code == 0).then(wanted)), code) {
             (Some(fault), _) => Err(HostFault::Garbage { callback, fault }),
             (None, 0) => Ok(()),
             (None, code) => Err(HostFault::Code { callback, code }),
@@ -565,27 +602,27 @@ impl View for HostView<'_> {
     type Error = HostFault;
 
     fn revision(&self) -> Result<Revision, HostFault> {
-        Ok(self.revision)
+        Ok(self.opened.revision)
     }
 
     fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, HostFault> {
-        let (mut found, store) = (None, self.store);
+        let (mut found, Opened { store, view, .. }) = (None, &*self.opened);
         let hash = &key.0.0;
         self.look("product_of_key", Of::Product { store, found: &mut found }, |into| {
             // SAFETY: the host's own, with what lives through the call.
-            unsafe { (store.product_of_key)(store.table.user_data, self.view, hash.as_ptr(), into) }
+            unsafe { (store.product_of_key)(store.table.user_data, *view, hash.as_ptr(), into) }
         })?;
         Ok(found.map(|found| Lent::Borrowed(self.entry.get_or_init(|| found).product())))
     }
 
     fn device(&self, product: &ProductId, serial: &str) -> Result<Option<Lent<'_, Device>>, HostFault> {
-        let (mut found, store) = (None, self.store);
+        let (mut found, Opened { store, view, .. }) = (None, &*self.opened);
         let held = self.entry.get().map(|entry| entry.product()).filter(|held| held.id() == product);
         let (product, serial) = (otagate_text::of(product.as_str()), otagate_text::of(serial));
         self.look("device", Of::Device { product: held, found: &mut found }, |into| {
             let user_data = store.table.user_data;
             // SAFETY: the host's own, with what lives through the call.
-            unsafe { (store.device)(user_data, self.view, product.data, product.len, serial.data, serial.len, into) }
+            unsafe { (store.device)(user_data, *view, product.data, product.len, serial.data, serial.len, into) }
         })?;
         Ok(found.map(Lent::from))
     }
@@ -599,7 +636,7 @@ impl View for HostView<'_> {
         let Some(entry) = self.entry.get().filter(|entry| entry.product().id() == product.id()) else {
             return Ok(None);
         };
-        let (store, id) = (self.store, device.group().as_str());
+        let (Opened { store, view, .. }, id) = (&*self.opened, device.group().as_str());
         let texts = [product.id().as_str(), id, device.serial()].map(otagate_text::of);
         let [product, group, serial] = texts;
         let user_data = store.table.user_data;
@@ -609,7 +646,7 @@ impl View for HostView<'_> {
                 let mut found = None;
                 self.look("group", Of::Group { store, entry, id, found: &mut found }, |into| {
                     // SAFETY: the host's own, with what lives through the call.
-                    unsafe { look_up(user_data, self.view, product.data, product.len, group.data, group.len, into) }
+                    unsafe { look_up(user_data, *view, product.data, product.len, group.data, group.len, into) }
                 })?;
                 found.map(|found| &**self.group.get_or_init(|| found))
             }
@@ -620,7 +657,7 @@ impl View for HostView<'_> {
             self.look("standing", Of::Standing { found: &mut standing }, |into| {
                 let (p, g, s) = (product, group, serial);
                 // SAFETY: the host's own, with what lives through the call.
-                unsafe { look_up(user_data, self.view, p.data, p.len, g.data, g.len, s.data, s.len, into) }
+                unsafe { look_up(user_data, *view, p.data, p.len, g.data, g.len, s.data, s.len, into) }
             })?;
         }
         let catalogue = Lent::Borrowed(entry.catalogue());

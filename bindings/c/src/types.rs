@@ -32,6 +32,8 @@ pub struct otagate_digests {
     pub sha256: [u8; 32],
     /// MD5.
     pub md5: [u8; 16],
+    /// Zero, for a kind to come.
+    pub reserved: [u8; 28],
 }
 
 /// One question by one device. Fields may be any bytes, empty ones included; each is at most
@@ -63,7 +65,7 @@ pub struct otagate_check_in {
 /// The one answer to a check-in. What it serves, and what the host must do, are asked of the reader that gave
 /// it: `otagate_reader_offer`, `otagate_reader_effect`.
 ///
-/// `meant` points into memory that the reader keeps until the next call with it, or its end.
+/// `meant` points into memory that the reader keeps until its next decision, or its end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct otagate_decision {
@@ -117,6 +119,8 @@ pub struct otagate_offer {
     /// The attempt that the ledger counts it as, from 1, for `otagate_fleet_report`; 0 without a ledger, or
     /// where it is on no rollout's account.
     pub attempt: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// One resource of a list. Its texts are kept as those of the offer.
@@ -144,7 +148,7 @@ pub struct otagate_effect {
     pub struct_size: usize,
     /// `OTAGATE_EFFECT_...`.
     pub kind: i32,
-    /// 1: `otagate_reader_attend` has settled it already: the claim is granted. Else 0.
+    /// 1: `otagate_reader_attend` has settled it: the claim is granted. Else 0.
     pub settled: i32,
     /// Register: the product.
     pub product: otagate_text,
@@ -182,6 +186,8 @@ pub struct otagate_device {
     pub entered_at_millis: i64,
     /// Where it stands: `OTAGATE_DEVICE_...`.
     pub state: i32,
+    /// 0.
+    pub reserved: i32,
 }
 
 /// What a host's own ledger holds about a device. Times are in milliseconds since 1970-01-01T00:00:00Z, and
@@ -207,6 +213,8 @@ pub struct otagate_standing {
     pub downloads_now: u32,
     /// How many slots of a first-come rollout are taken, lapsed ones included.
     pub slots_taken: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// What became of an offer (R9).
@@ -217,16 +225,34 @@ pub struct otagate_report {
     pub struct_size: usize,
     /// The product.
     pub product: otagate_text,
-    /// The device's group when it was offered.
+    /// The device's group when it was offered; empty: that which it is in now.
     pub group: otagate_text,
     /// The serial, in any spelling of the product's scheme.
     pub serial: otagate_text,
     /// The rollout; empty: that of the group.
     pub rollout: otagate_text,
-    /// The attempt that it is about, as the offer named it, or `OTAGATE_ATTEMPT_LATEST`.
-    pub attempt: u32,
     /// `OTAGATE_OUTCOME_...`, but for `_OFFERED`.
     pub outcome: i32,
+    /// 0.
+    pub reserved: i32,
+}
+
+/// Whom the last decision of a reader is about.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct otagate_who {
+    /// `sizeof(otagate_who)`.
+    pub struct_size: usize,
+    /// The product of the key; none: nobody has the key.
+    pub product: otagate_text,
+    /// The canonical serial; none: the product has no such device.
+    pub serial: otagate_text,
+    /// The group of the device.
+    pub group: otagate_text,
+    /// Where it stands: `OTAGATE_DEVICE_...`; -1 where there is no device.
+    pub state: i32,
+    /// 0.
+    pub reserved: i32,
 }
 
 /// Who would be admitted if a wave were opened now (R3).
@@ -245,6 +271,8 @@ pub struct otagate_census {
     pub threshold: u64,
     /// 1: there is a threshold. 0: nobody is in by rank.
     pub has_threshold: i32,
+    /// 0.
+    pub reserved: i32,
 }
 
 /// No such time.
@@ -263,7 +291,7 @@ macro_rules! sized {
     };
 }
 
-sized!(otagate_check_in otagate_decision otagate_offer otagate_resource otagate_effect otagate_device otagate_standing otagate_report otagate_census);
+sized!(otagate_check_in otagate_decision otagate_offer otagate_resource otagate_effect otagate_device otagate_standing otagate_report otagate_census otagate_who);
 
 /// A struct of the caller's that is read.
 ///
@@ -425,7 +453,9 @@ impl otagate_text {
 
     /// A view of text that somebody keeps.
     pub(crate) fn of(text: &str) -> Self {
-        Self { data: text.as_ptr().cast(), len: text.len() }
+        // An empty text has a NUL to point at, and no dangling pointer.
+        let data = if text.is_empty() { c"".as_ptr() } else { text.as_ptr().cast() };
+        Self { data, len: text.len() }
     }
 
     /// What a field of a check-in holds: any bytes.
@@ -461,7 +491,7 @@ impl otagate_text {
 }
 
 impl otagate_digests {
-    const NONE: Self = Self { kinds: 0, blake3: [0; 32], sha256: [0; 32], md5: [0; 16] };
+    const NONE: Self = Self { kinds: 0, blake3: [0; 32], sha256: [0; 32], md5: [0; 16], reserved: [0; 28] };
 
     pub(crate) fn of(digests: &Digests) -> Self {
         let mut all = Self::NONE;
@@ -576,6 +606,7 @@ impl otagate_offer {
         resources_len: 0,
         digests: otagate_digests::NONE,
         attempt: 0,
+        reserved: 0,
     };
 
     /// One artifact.

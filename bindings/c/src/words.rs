@@ -6,8 +6,10 @@ use crate::failure::{Failure, guard};
 use crate::string::otagate_string;
 use crate::types::{bytes, json, name, number, out};
 use otagate::rollout::{Statistics, Step, Transition, step};
+use otagate::wire::{Range, parse_range};
 use otagate::{
-    FleetSpec, GroupSpec, ProductFleetSpec, ProductSpec, RolloutSpec, SerialFault, SerialScheme, VersionRulesSpec,
+    FleetSpec, GroupSpec, KeyHash, ProductFleetSpec, ProductSpec, RolloutSpec, SerialFault, SerialScheme,
+    VersionRulesSpec,
 };
 use serde_json::{Value, json as make};
 use std::cmp::Ordering;
@@ -45,6 +47,26 @@ pub unsafe extern "C" fn otagate_rank(
     })
 }
 
+/// The BLAKE3 of an API key, 32 bytes: all that a fleet and a host's store hold of it (`hash` of a product's
+/// `keys`, in hex).
+///
+/// NULL: `hash` must not be; `key` may be, with length 0.
+/// Threads: any.
+/// Errors: `NULL`, `LENGTH` for a key that is longer than any product's may be (1 024 bytes); the hash is all 0
+/// then, which no key has.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_key_hash(key: *const c_char, key_len: usize, hash: *mut u8) -> i32 {
+    guard(|| {
+        // SAFETY: room for 32 bytes of the caller's, as the header says.
+        let hash = unsafe { number(hash.cast::<[u8; 32]>(), [0; 32], "hash")? };
+        // SAFETY: the text is the caller's, as the header says.
+        let key = unsafe { bytes(key, key_len, otagate::KEY_BYTES_MAX, "key")? };
+        *hash = KeyHash::of(key).map(|hash| hash.0.0).ok_or_else(|| Failure::argument("that is no key"))?;
+        Ok(())
+    })
+}
+
 /// Reads a serial under a scheme (S1), with the placeholders that every product has: `fault` says
 /// `OTAGATE_SERIAL_IS_...`, and where it is fine, its canonical form is written to `canonical`, which has room
 /// for `OTAGATE_SERIAL_BYTES_MAX` bytes, and its length to `canonical_len`. No NUL is written.
@@ -66,8 +88,10 @@ pub unsafe extern "C" fn otagate_read_serial(
     guard(|| {
         // SAFETY: the numbers and the text are the caller's, as the header says.
         let (fault, canonical_len) = unsafe {
-            let fault = number(fault, OTAGATE_SERIAL_IS_MALFORMED, "fault")?;
-            (fault, number(canonical_len, 0, "canonical_len")?)
+            // Both are written before either is missed.
+            let fault = number(fault, OTAGATE_SERIAL_IS_MALFORMED, "fault");
+            let canonical_len = number(canonical_len, 0, "canonical_len");
+            (fault?, canonical_len?)
         };
         if canonical.is_null() {
             return Err(Failure::null("canonical"));
@@ -120,8 +144,10 @@ pub unsafe extern "C" fn otagate_compare_versions(
     guard(|| {
         // SAFETY: the numbers and texts are the caller's, as the header says.
         let (equal, order, rules, a, b) = unsafe {
-            let equal = number(equal, 0, "equal")?;
-            let order = number(order, OTAGATE_UNORDERED, "order")?;
+            // Both are written before either is missed.
+            let equal = number(equal, 0, "equal");
+            let order = number(order, OTAGATE_UNORDERED, "order");
+            let (equal, order) = (equal?, order?);
             let a = bytes(a, a_len, OTAGATE_FIELD_BYTES_MAX, "a")?;
             (equal, order, json(rules, rules_len, "rules")?, a, bytes(b, b_len, OTAGATE_FIELD_BYTES_MAX, "b")?)
         };
@@ -149,12 +175,50 @@ pub unsafe extern "C" fn otagate_compare_versions(
 /// Errors: `NULL`, `ARGUMENT` for a share outside of 1 to 10 000; the threshold is 0 then.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn otagate_share_threshold(share_bps: u16, threshold: *mut u64) -> i32 {
+pub unsafe extern "C" fn otagate_share_threshold(share_bps: u32, threshold: *mut u64) -> i32 {
     guard(|| {
         // SAFETY: the number is the caller's, as the header says.
         let threshold = unsafe { number(threshold, 0, "threshold")? };
-        let share = otagate::share_threshold(share_bps).filter(|_| share_bps <= otagate::SHARE_BPS_MAX);
+        let bps = u16::try_from(share_bps).ok().filter(|bps| *bps <= otagate::SHARE_BPS_MAX);
+        let share = bps.and_then(otagate::share_threshold);
         *threshold = share.ok_or_else(|| Failure::argument(format!("a share of {share_bps} basis points is none")))?;
+        Ok(())
+    })
+}
+
+/// Which bytes of a file of `size_bytes` a `Range` header asks for, as download clients write it: one range of
+/// bytes, clamped to the file. `kind` gets `OTAGATE_RANGE_WHOLE` (200: none was asked for, or one that may be
+/// ignored), `OTAGATE_RANGE_PART` (206: `first` to `last`, both included) or `OTAGATE_RANGE_UNSATISFIABLE`
+/// (416). A server that ignores ranges corrupts the image on devices that ask for them.
+///
+/// NULL: `kind`, `first` and `last` must not be; `header` may be, with length 0: there is none.
+/// Threads: any.
+/// Errors: `NULL`, `LENGTH`; nothing can be sent of it then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_parse_range(
+    header: *const c_char,
+    header_len: usize,
+    size_bytes: u64,
+    kind: *mut i32,
+    first: *mut u64,
+    last: *mut u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the numbers and the text are the caller's, as the header says.
+        let (kind, first, last, header) = unsafe {
+            // All are written before one is missed.
+            let kind = number(kind, OTAGATE_RANGE_UNSATISFIABLE, "kind");
+            let (first, last) = (number(first, 0, "first"), number(last, 0, "last"));
+            let header = bytes(header, header_len, OTAGATE_FIELD_BYTES_MAX, "header");
+            (kind?, first?, last?, header?)
+        };
+        let asked = Some(header).filter(|header| !header.is_empty());
+        (*kind, *first, *last) = match parse_range(asked, size_bytes) {
+            Range::Whole => (OTAGATE_RANGE_WHOLE, 0, size_bytes.saturating_sub(1)),
+            Range::Part { first, last } => (OTAGATE_RANGE_PART, first, last),
+            Range::Unsatisfiable => (OTAGATE_RANGE_UNSATISFIABLE, 0, 0),
+        };
         Ok(())
     })
 }
