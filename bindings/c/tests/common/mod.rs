@@ -81,11 +81,12 @@ pub fn run(command: &mut Command) -> String {
     text(&output)
 }
 
-/// Under valgrind's memcheck, where every error and every leak ends it with 99.
+/// Under valgrind's memcheck, where every error and every leak ends it with 99, but for what `valgrind.supp` names.
 pub fn valgrind(program: &Path) -> Command {
     let mut command = Command::new("valgrind");
     command.args(["-q", "--error-exitcode=99", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible"]);
-    command.arg("--errors-for-leak-kinds=definite,indirect,possible").arg(program);
+    command.arg("--errors-for-leak-kinds=definite,indirect,possible");
+    command.arg(format!("--suppressions={}", beside("valgrind.supp").display())).arg(program);
     command
 }
 
