@@ -302,17 +302,19 @@ impl Drop for Denied<'_> {
 /// # Safety
 /// As [`read_all`], and nobody else uses it.
 unsafe fn write_all<'a>(to: *mut otagate_decision, len: usize) -> Result<&'a mut [otagate_decision], Failure> {
-    let most = if to.is_null() { 0 } else { len.min(OTAGATE_ROWS_MAX) };
-    for at in 0..most {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    if to.is_null() || len > OTAGATE_ROWS_MAX {
+        // SAFETY: nothing of it is looked at: it says which of the two is wrong.
+        unsafe { read_all(to.cast_const(), len)? };
+    }
+    for at in 0..len {
         // SAFETY: the caller's; the one before was of the size that makes this one begin here.
         *unsafe { write(to.add(at))? } = otagate_decision::DENY;
     }
-    if most < len {
-        // SAFETY: the caller's. It says which of the two it is.
-        unsafe { read_all(to.cast_const(), len)? };
-    }
     // SAFETY: the caller's alone, and each of this type by its size.
-    Ok(if most == 0 { &mut [] } else { unsafe { std::slice::from_raw_parts_mut(to, most) } })
+    Ok(unsafe { std::slice::from_raw_parts_mut(to, len) })
 }
 
 /// Decides a check-in with a ledger: what it holds counts, what is offered is claimed before it is given, and a
