@@ -8,6 +8,16 @@
  * Generated from bindings/c; do not edit. What a decision means is in the project's semantics: V, S, W, R, L
  * and question numbers below are its rules.
  *
+ *     otagate_fleet *fleet;
+ *     otagate_reader *reader;
+ *     otagate_check_in check_in = otagate_check_in_init();
+ *     otagate_decision decision = otagate_decision_init();
+ *     code = otagate_fleet_new(json, strlen(json), &fleet);           (once; then for each thread)
+ *     code = otagate_reader_new(fleet, &reader);                      (and for each check-in)
+ *     check_in.key = otagate_text_of("secret"), check_in.serial = ..., check_in.version = ...;
+ *     code = otagate_reader_decide(reader, &check_in, now_millis, &decision);
+ *     if (code == OTAGATE_OK) the answer is decision.status: 200, 304, 401 or 404; else nothing is to be served.
+ *
  * The rules of this interface:
  *
  * - Results. Every function that can fail gives a code, OTAGATE_OK or OTAGATE_ERROR_...; the words are in
@@ -776,17 +786,22 @@ typedef struct otagate_report {
      */
     struct otagate_text serial;
     /**
-     * The rollout; empty: that of the group.
+     * The rollout, as the offer named it; empty: that of the group.
      */
     struct otagate_text rollout;
+    /**
+     * When that was started, as the offer said: then it is noted in that run, whatever the group's rollout is
+     * by now. `OTAGATE_NEVER`: the group's rollout must be the one that is named.
+     */
+    int64_t rollout_started_at_millis;
+    /**
+     * The attempt, as the offer said; 0: the latest.
+     */
+    uint32_t attempt;
     /**
      * `OTAGATE_OUTCOME_...`, but for `_OFFERED`.
      */
     int32_t outcome;
-    /**
-     * 0.
-     */
-    int32_t reserved;
 } otagate_report;
 
 /**
@@ -976,6 +991,11 @@ typedef struct otagate_offer {
      */
     struct otagate_text rollout;
     /**
+     * When the run of the rollout was started in which the ledger counts it, in milliseconds since
+     * 1970-01-01T00:00:00Z; `OTAGATE_NEVER` where it does not.
+     */
+    int64_t rollout_started_at_millis;
+    /**
      * Resources: how many; each by `otagate_reader_resource`.
      */
     size_t resources_len;
@@ -984,8 +1004,8 @@ typedef struct otagate_offer {
      */
     struct otagate_digests digests;
     /**
-     * The attempt that the ledger counts it as, from 1, for `otagate_fleet_report`; 0 without a ledger, or
-     * where it is on no rollout's account.
+     * The attempt that the ledger counts it as, from 1; 0 without a ledger, or where it is on no rollout's
+     * account.
      */
     uint32_t attempt;
     /**
@@ -1201,47 +1221,6 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Does what comes after the answer (V7): registers the device; after `otagate_reader_attend` also notes that
- * it has arrived (R9), and in a fleet which version and hardware it reported, which a census will ask (R3). To
- * be called when the answer is sent, so that nothing of it changes the answer or its time. What was done is
- * done once; what failed is done by the next call.
- *
- * NULL: nothing is left to do.
- * Threads: any.
- * Errors: `REFUSED` where the device is gone meanwhile; of a host's store `STORE` and `GARBAGE`. The answer to
- * the device stays the same.
- * Since: 0.1.
- */
-int32_t otagate_after_answer(const struct otagate_after *after, int64_t now_millis);
-
-/**
- * The last byte of what was served has been sent: its lease and its place among the downloads end `grace_secs`
- * from now (60, say, for a device whose connection broke just then), and where it was on a rollout's account,
- * the ledger notes that it was downloaded. A ranged download tells it once, for the request that sent the end
- * of the file. `noted`, if not NULL, gets `OTAGATE_NOTED_...`. A second call does nothing.
- *
- * NULL: `after`: nothing is left to do; `noted` may be.
- * Threads: any.
- * Errors: none but `PANIC`.
- * Since: 0.1.
- */
-int32_t otagate_after_last_byte(const struct otagate_after *after,
-                                uint32_t grace_secs,
-                                int64_t now_millis,
-                                int32_t *noted);
-
-/**
- * Frees it; what was not done is left undone.
- *
- * Owns: takes it.
- * NULL: does nothing.
- * Threads: any, while no other uses it.
- * Errors: none.
- * Since: 0.1.
- */
-void otagate_after_free(struct otagate_after *after);
-
-/**
  * The version of the binary interface of the library that runs, to be compared with `OTAGATE_ABI_VERSION`,
  * which is the header's.
  *
@@ -1321,6 +1300,38 @@ size_t otagate_last_error(char *buffer, size_t capacity);
 int32_t otagate_last_store_code(void);
 
 /**
+ * The text, with a NUL behind it.
+ *
+ * Owns: the string does; the pointer is valid until `otagate_string_free`.
+ * NULL: gives an empty text.
+ * Threads: any, several at once.
+ * Errors: none.
+ * Since: 0.1.
+ */
+const char *otagate_string_data(const struct otagate_string *string);
+
+/**
+ * The length of the text in bytes, without the NUL behind it.
+ *
+ * NULL: gives 0.
+ * Threads: any, several at once.
+ * Errors: none.
+ * Since: 0.1.
+ */
+size_t otagate_string_len(const struct otagate_string *string);
+
+/**
+ * Frees a string.
+ *
+ * Owns: takes it; its text is gone.
+ * NULL: does nothing.
+ * Threads: any, while no other uses it.
+ * Errors: none.
+ * Since: 0.1.
+ */
+void otagate_string_free(struct otagate_string *string);
+
+/**
  * Builds a fleet from JSON: an object of `revision` and `products`, each with `product`, `firmware`, `groups`
  * and `devices`. Empty is a fleet without products. Costs a few microseconds per device.
  *
@@ -1334,16 +1345,17 @@ int32_t otagate_fleet_new(const char *spec, size_t spec_len, struct otagate_flee
 
 /**
  * Loads a fleet from its file in TOML, with what that names: devices in CSV, configs, firmware. `now` is when
- * waves are opened that the file opens, and what lint judges keys by. `notes`, if it is wanted, is a JSON
- * object: `lints` (what is legal but surely not meant, L4) and `more` (how many lints are not listed),
- * `counted` (waves that were opened by a census at this load, with the line that keeps that over a restart),
- * `firmware_dir`, and `files` (where the file of each locator is).
+ * waves are opened that the file opens, and what lint judges keys by. `notes`, if it is wanted, is by `format`
+ * (`OTAGATE_FORMAT_...`) text, a line for each lint and each wave that was counted, or a JSON object: `lints`
+ * (what is legal but surely not meant, L4) and `more` (how many lints are not listed), `counted` (waves that
+ * were opened by a census at this load, with the line that keeps that over a restart), `firmware_dir`, and
+ * `files` (where the file of each locator is).
  *
  * Owns: the caller frees `*fleet` by `otagate_fleet_free` and `*notes` by `otagate_string_free`.
  * NULL: `fleet` must not be; `notes` may.
  * Threads: any.
- * Errors: `NULL`, `LENGTH`, `TEXT`, `IO`, `REFUSED` with every problem, each with file, line and column;
- * `*fleet` and `*notes` are NULL then.
+ * Errors: `NULL`, `LENGTH`, `TEXT`, `ARGUMENT` for a format that is none, `IO`, `REFUSED` with every problem,
+ * each with file, line and column; `*fleet` and `*notes` are NULL then.
  * Since: 0.1.
  */
 int32_t otagate_fleet_load(const char *path,
@@ -1569,15 +1581,15 @@ int32_t otagate_fleet_census(const struct otagate_fleet *fleet,
 
 /**
  * Moves every rollout on that is due, by the account of that ledger (R8): opens waves, halts, completes. To be
- * called on a timer, or after outcomes. `moved`, if it is wanted, is a JSON array of what was due: `product`,
- * `group`, `rollout`, `transition` as in `otagate_rollout_step`, `outcome` (`done`, `lost`, `held`,
- * `uncounted`, `refused`), `revision` and `opened` where it was done, and `line`, the whole in words for a
- * log.
+ * called on a timer, or after outcomes. `moved`, if it is wanted, is by `format` (`OTAGATE_FORMAT_...`) text,
+ * a line for each step; or a JSON array of what was due: `product`, `group`, `rollout`, `transition` as in
+ * `otagate_rollout_step`, `outcome` (`done`, `lost`, `held`, `uncounted`, `refused`), `revision` and `opened`
+ * where it was done, and `line`, the whole in words for a log.
  *
  * Owns: the caller frees `*moved` by `otagate_string_free`.
  * NULL: `fleet` and `ledger` must not be; `moved` may.
  * Threads: any, several at once: of several that look at the same state one moves it.
- * Errors: `NULL`; `*moved` is NULL then.
+ * Errors: `NULL`, `ARGUMENT` for a format that is none; `*moved` is NULL then.
  * Since: 0.1.
  */
 int32_t otagate_fleet_advance(const struct otagate_fleet *fleet,
@@ -1587,9 +1599,10 @@ int32_t otagate_fleet_advance(const struct otagate_fleet *fleet,
                               struct otagate_string **moved);
 
 /**
- * Takes down what became of an offer (R9), as a back end tells it of the device's latest attempt. Late, twice
- * or out of order, it counts once; what is stronger than a download ends the lease of firmware too. `noted`,
- * if not NULL, gets `OTAGATE_NOTED_...`. For downloads see `otagate_after_last_byte`, for what a device tells
+ * Takes down what became of an offer (R9), as a back end tells it. What the offer said of its run and attempt
+ * is best given back, so that what comes late is not booked on another. Late, twice or out of order, it counts
+ * once; what is stronger than a download ends the lease of firmware too. `noted`, if not NULL, gets
+ * `OTAGATE_NOTED_...`. For downloads see `otagate_after_last_byte`, for what a device tells
  * `otagate_reader_report`.
  *
  * NULL: `fleet`, `ledger` and `report` must not be; `noted` may.
@@ -1603,101 +1616,6 @@ int32_t otagate_fleet_report(const struct otagate_fleet *fleet,
                              const struct otagate_report *report,
                              int64_t now_millis,
                              int32_t *noted);
-
-/**
- * An empty ledger, with leases for at most so many devices at once: as many as download at a time. Where there
- * is no room for another, its device is decided anew on each request.
- *
- * Owns: the caller frees `*ledger` by `otagate_ledger_free`.
- * NULL: `ledger` must not be.
- * Threads: any.
- * Errors: `NULL`.
- * Since: 0.1.
- */
-int32_t otagate_ledger_new(uint32_t leases_max, struct otagate_ledger **ledger);
-
-/**
- * The ledger that `otagate_ledger_to_json` wrote down; without leases, which go with the process.
- *
- * Owns: the caller frees `*ledger` by `otagate_ledger_free`.
- * NULL: neither may be.
- * Threads: any.
- * Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED` for rows that cannot be; `*ledger` is NULL then.
- * Since: 0.1.
- */
-int32_t otagate_ledger_from_json(const char *rows,
-                                 size_t rows_len,
-                                 uint32_t leases_max,
-                                 struct otagate_ledger **ledger);
-
-/**
- * Everything but the leases as JSON, to be kept over a restart.
- *
- * Owns: the caller frees `*rows` by `otagate_string_free`.
- * NULL: neither may be.
- * Threads: any, several at once; others wait while the rows are copied.
- * Errors: `NULL`; `*rows` is NULL then.
- * Since: 0.1.
- */
-int32_t otagate_ledger_to_json(const struct otagate_ledger *ledger, struct otagate_string **rows);
-
-/**
- * Another handle on the same ledger.
- *
- * Owns: the caller frees `*clone` by `otagate_ledger_free`; the ledger goes with the last of its handles.
- * NULL: neither may be.
- * Threads: any, several at once.
- * Errors: `NULL`; `*clone` is NULL then.
- * Since: 0.1.
- */
-int32_t otagate_ledger_clone(const struct otagate_ledger *ledger, struct otagate_ledger **clone);
-
-/**
- * Frees a handle on a ledger.
- *
- * Owns: takes it.
- * NULL: does nothing.
- * Threads: any, while no other uses this handle.
- * Errors: none.
- * Since: 0.1.
- */
-void otagate_ledger_free(struct otagate_ledger *ledger);
-
-/**
- * The account of the rollout of a group: how many devices stand at which outcome, by wave; what
- * `otagate_rollout_step` judges. Empty, where nobody was offered anything.
- *
- * Owns: the caller frees `*statistics` by `otagate_string_free`.
- * NULL: none may be.
- * Threads: any, several at once.
- * Errors: `NULL`, `LENGTH`, `TEXT`, `NOTHING` for a group that is none, or that has no rollout that was
- * started; `*statistics` is NULL then.
- * Since: 0.1.
- */
-int32_t otagate_ledger_statistics(const struct otagate_ledger *ledger,
-                                  const struct otagate_fleet *fleet,
-                                  const char *product,
-                                  size_t product_len,
-                                  const char *group,
-                                  size_t group_len,
-                                  struct otagate_string **statistics);
-
-/**
- * Forgets a rollout that is over, whose devices need no account any more. Forgetting twice is forgetting once.
- *
- * NULL: none may be.
- * Threads: any, several at once.
- * Errors: `NULL`, `LENGTH`, `TEXT`.
- * Since: 0.1.
- */
-int32_t otagate_ledger_forget(const struct otagate_ledger *ledger,
-                              const char *product,
-                              size_t product_len,
-                              const char *group,
-                              size_t group_len,
-                              const char *rollout,
-                              size_t rollout_len,
-                              int64_t started_at_millis);
 
 /**
  * A reader of a fleet. Its decisions take about one trip to memory, wait for nobody and allocate nothing on
@@ -1772,8 +1690,7 @@ int32_t otagate_reader_decide_many(struct otagate_reader *reader,
 /**
  * Decides a check-in with a ledger: what it holds counts, what is offered is claimed before it is given, and a
  * lease keeps it the same for `lease_secs` (longer than the slowest download), through as many ranged requests
- * as it takes. The decision is the one to give; where its effect is a claim, that is granted. When the last
- * byte was sent, tell `otagate_fleet_report`.
+ * as it takes. The decision is the one to give; where its effect is a claim, that is granted.
  *
  * What is left to do after the answer, and after the last byte, is taken away by `otagate_reader_after`.
  *
@@ -1794,7 +1711,8 @@ int32_t otagate_reader_attend(struct otagate_reader *reader,
 /**
  * Asks questions 1 to 4 alone: who is it, and may it ask? For calls that tell the host something, such as a
  * sign of life. `may_ask` gets 1 where the device is known and verified; else 0, and `refusal` is the 401 to
- * give. Nothing is counted. `otagate_reader_who` says whom it is about.
+ * give; where it may ask, `refusal` says 401 without a reason, and is not to be given. Nothing is counted.
+ * `otagate_reader_who` says whom it is about.
  *
  * Owns: what `refusal` points at is the reader's, until its next decision.
  * NULL: none may be.
@@ -1828,7 +1746,7 @@ int32_t otagate_reader_report(struct otagate_reader *reader,
 
 /**
  * Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
- * After `otagate_reader_attend` and `otagate_reader_identify`.
+ * After `otagate_reader_attend`, `otagate_reader_identify`, and a decision that asks for a claim.
  *
  * Owns: what `who` points at is the reader's, until its next decision.
  * NULL: neither may be.
@@ -1916,6 +1834,164 @@ int32_t otagate_reader_explain(struct otagate_reader *reader,
                                int64_t now_millis,
                                int32_t format,
                                struct otagate_string **explanation);
+
+/**
+ * Does what comes after the answer (V7): registers the device; after `otagate_reader_attend` also notes that
+ * it has arrived (R9), and in a fleet which version and hardware it reported, which a census will ask (R3). To
+ * be called when the answer is sent, so that nothing of it changes the answer or its time. What was done is
+ * done once; what failed is done by the next call.
+ *
+ * NULL: nothing is left to do.
+ * Threads: any.
+ * Errors: `REFUSED` where the device is gone meanwhile; of a host's store `STORE` and `GARBAGE`. The answer to
+ * the device stays the same.
+ * Since: 0.1.
+ */
+int32_t otagate_after_answer(const struct otagate_after *after, int64_t now_millis);
+
+/**
+ * The last byte of what was served has been sent: its lease and its place among the downloads end `grace_secs`
+ * from now (60, say, for a device whose connection broke just then), and where it was on a rollout's account,
+ * the ledger notes that it was downloaded. A ranged download tells it once, for the request that sent the end
+ * of the file. `noted`, if not NULL, gets `OTAGATE_NOTED_...`: foreign, where it was on no rollout's account.
+ * A second call does nothing.
+ *
+ * NULL: `after`: nothing is left to do; `noted` may be.
+ * Threads: any.
+ * Errors: none but `PANIC`.
+ * Since: 0.1.
+ */
+int32_t otagate_after_last_byte(const struct otagate_after *after,
+                                uint32_t grace_secs,
+                                int64_t now_millis,
+                                int32_t *noted);
+
+/**
+ * Frees it; what was not done is left undone.
+ *
+ * Owns: takes it.
+ * NULL: does nothing.
+ * Threads: any, while no other uses it.
+ * Errors: none.
+ * Since: 0.1.
+ */
+void otagate_after_free(struct otagate_after *after);
+
+/**
+ * An empty ledger, with leases for at most so many devices at once: as many as download at a time. Where there
+ * is no room for another, its device is decided anew on each request.
+ *
+ * Owns: the caller frees `*ledger` by `otagate_ledger_free`.
+ * NULL: `ledger` must not be.
+ * Threads: any.
+ * Errors: `NULL`.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_new(uint32_t leases_max, struct otagate_ledger **ledger);
+
+/**
+ * The ledger that `otagate_ledger_to_json` wrote down; without leases, which go with the process.
+ *
+ * Owns: the caller frees `*ledger` by `otagate_ledger_free`.
+ * NULL: neither may be.
+ * Threads: any.
+ * Errors: `NULL`, `LENGTH`, `JSON`, `REFUSED` for rows that cannot be; `*ledger` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_from_json(const char *rows,
+                                 size_t rows_len,
+                                 uint32_t leases_max,
+                                 struct otagate_ledger **ledger);
+
+/**
+ * Everything but the leases as JSON, to be kept over a restart.
+ *
+ * Owns: the caller frees `*rows` by `otagate_string_free`.
+ * NULL: neither may be.
+ * Threads: any, several at once; others wait while the rows are copied.
+ * Errors: `NULL`; `*rows` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_to_json(const struct otagate_ledger *ledger, struct otagate_string **rows);
+
+/**
+ * Another handle on the same ledger.
+ *
+ * Owns: the caller frees `*clone` by `otagate_ledger_free`; the ledger goes with the last of its handles.
+ * NULL: neither may be.
+ * Threads: any, several at once.
+ * Errors: `NULL`; `*clone` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_clone(const struct otagate_ledger *ledger, struct otagate_ledger **clone);
+
+/**
+ * Frees a handle on a ledger.
+ *
+ * Owns: takes it.
+ * NULL: does nothing.
+ * Threads: any, while no other uses this handle.
+ * Errors: none.
+ * Since: 0.1.
+ */
+void otagate_ledger_free(struct otagate_ledger *ledger);
+
+/**
+ * The account of the rollout of a group: how many devices stand at which outcome, by wave; what
+ * `otagate_rollout_step` judges. Empty, where nobody was offered anything.
+ *
+ * Owns: the caller frees `*statistics` by `otagate_string_free`.
+ * NULL: none may be.
+ * Threads: any, several at once.
+ * Errors: `NULL`, `LENGTH`, `TEXT`, `NOTHING` for a group that is none, or that has no rollout that was
+ * started; `*statistics` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_statistics(const struct otagate_ledger *ledger,
+                                  const struct otagate_fleet *fleet,
+                                  const char *product,
+                                  size_t product_len,
+                                  const char *group,
+                                  size_t group_len,
+                                  struct otagate_string **statistics);
+
+/**
+ * The account of one run by its name: for rollouts of a host's own store, and for those that are over. What is
+ * recent is what came about with at least `resumes` resumes.
+ *
+ * Owns: the caller frees `*statistics` by `otagate_string_free`.
+ * NULL: `ledger` and `statistics` must not be.
+ * Threads: any, several at once.
+ * Errors: `NULL`, `LENGTH`, `TEXT`; `*statistics` is NULL then.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_run_statistics(const struct otagate_ledger *ledger,
+                                      const char *product,
+                                      size_t product_len,
+                                      const char *group,
+                                      size_t group_len,
+                                      const char *rollout,
+                                      size_t rollout_len,
+                                      int64_t started_at_millis,
+                                      uint32_t resumes,
+                                      struct otagate_string **statistics);
+
+/**
+ * Forgets a rollout that is over, whose devices need no account any more. Forgetting twice is forgetting once.
+ *
+ * NULL: none may be.
+ * Threads: any, several at once.
+ * Errors: `NULL`, `LENGTH`, `TEXT`.
+ * Since: 0.1.
+ */
+int32_t otagate_ledger_forget(const struct otagate_ledger *ledger,
+                              const char *product,
+                              size_t product_len,
+                              const char *group,
+                              size_t group_len,
+                              const char *rollout,
+                              size_t rollout_len,
+                              int64_t started_at_millis);
 
 /**
  * Makes a store of callbacks.
@@ -2011,38 +2087,6 @@ int32_t otagate_found_device(struct otagate_found *found, const struct otagate_d
  * Since: 0.1.
  */
 int32_t otagate_found_standing(struct otagate_found *found, const struct otagate_standing *standing);
-
-/**
- * The text, with a NUL behind it.
- *
- * Owns: the string does; the pointer is valid until `otagate_string_free`.
- * NULL: gives an empty text.
- * Threads: any, several at once.
- * Errors: none.
- * Since: 0.1.
- */
-const char *otagate_string_data(const struct otagate_string *string);
-
-/**
- * The length of the text in bytes, without the NUL behind it.
- *
- * NULL: gives 0.
- * Threads: any, several at once.
- * Errors: none.
- * Since: 0.1.
- */
-size_t otagate_string_len(const struct otagate_string *string);
-
-/**
- * Frees a string.
- *
- * Owns: takes it; its text is gone.
- * NULL: does nothing.
- * Threads: any, while no other uses it.
- * Errors: none.
- * Since: 0.1.
- */
-void otagate_string_free(struct otagate_string *string);
 
 /**
  * The rank of a device in a rollout (R2): where its place is fixed by chance. `serial` is the canonical one.
@@ -2190,11 +2234,9 @@ static inline otagate_text otagate_text_of(const char *text) {
     }
 
 OTAGATE_INIT(otagate_check_in)
-OTAGATE_INIT(otagate_offer)
 OTAGATE_INIT(otagate_resource)
 OTAGATE_INIT(otagate_effect)
 OTAGATE_INIT(otagate_device)
-OTAGATE_INIT(otagate_report)
 OTAGATE_INIT(otagate_census)
 OTAGATE_INIT(otagate_who)
 OTAGATE_INIT(otagate_store_callbacks)
@@ -2207,6 +2249,24 @@ static inline otagate_decision otagate_decision_init(void) {
     made.struct_size = sizeof made;
     made.status = OTAGATE_STATUS_UNAUTHORIZED;
     made.retry_after_secs = -1;
+    return made;
+}
+
+/** An offer that is initialised: it offers nothing. */
+static inline otagate_offer otagate_offer_init(void) {
+    otagate_offer made;
+    memset(&made, 0, sizeof made);
+    made.struct_size = sizeof made;
+    made.rollout_started_at_millis = OTAGATE_NEVER;
+    return made;
+}
+
+/** A report that is initialised: of the latest attempt in the rollout of the group. */
+static inline otagate_report otagate_report_init(void) {
+    otagate_report made;
+    memset(&made, 0, sizeof made);
+    made.struct_size = sizeof made;
+    made.rollout_started_at_millis = OTAGATE_NEVER;
     return made;
 }
 

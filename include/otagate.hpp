@@ -195,6 +195,7 @@ struct offer {
     bool leased;       ///< it continues an offer that was made before
     std::string firmware, from, locator, document, name, rollout;
     std::uint64_t size_bytes;
+    std::int64_t rollout_started_at_millis; ///< with `rollout` and `attempt`: where a report of it belongs
     std::uint32_t attempt;
     otagate::digests digests;
     std::vector<resource> resources; ///< of OTAGATE_OFFER_RESOURCES
@@ -260,7 +261,9 @@ inline std::string key_hash(text_view key) {
 struct report {
     std::string product, serial;
     std::string group;   ///< empty: that which the device is in now
-    std::string rollout; ///< empty: that of the group
+    std::string rollout; ///< as the offer said; empty: that of the group
+    std::int64_t rollout_started_at_millis = OTAGATE_NEVER; ///< as the offer said: it is noted in that run, whatever the group's is by now
+    std::uint32_t attempt = 0; ///< as the offer said; 0: the latest
     std::int32_t outcome = OTAGATE_OUTCOME_DOWNLOADED;
 };
 
@@ -406,6 +409,8 @@ public:
         row.group = text_view(about.group).c();
         row.serial = text_view(about.serial).c();
         row.rollout = text_view(about.rollout).c();
+        row.rollout_started_at_millis = about.rollout_started_at_millis;
+        row.attempt = about.attempt;
         row.outcome = about.outcome;
         std::int32_t noted = 0;
         detail::check(otagate_fleet_report(get(), held.get(), &row, now_millis, &noted));
@@ -731,7 +736,8 @@ private:
         }
         return std::make_shared<const offer>(offer{held.kind, held.leased != 0, text_view(held.firmware), text_view(held.from),
                                                    text_view(held.locator), text_view(held.document), text_view(held.name),
-                                                   text_view(held.rollout), held.size_bytes, held.attempt, digests(held.digests),
+                                                   text_view(held.rollout), held.size_bytes, held.rollout_started_at_millis,
+                                                   held.attempt, digests(held.digests),
                                                    std::move(resources)});
     }
     std::shared_ptr<const effect> wanted() {

@@ -8,6 +8,16 @@
  * Generated from bindings/c; do not edit. What a decision means is in the project's semantics: V, S, W, R, L
  * and question numbers below are its rules.
  *
+ *     otagate_fleet *fleet;
+ *     otagate_reader *reader;
+ *     otagate_check_in check_in = otagate_check_in_init();
+ *     otagate_decision decision = otagate_decision_init();
+ *     code = otagate_fleet_new(json, strlen(json), &fleet);           (once; then for each thread)
+ *     code = otagate_reader_new(fleet, &reader);                      (and for each check-in)
+ *     check_in.key = otagate_text_of("secret"), check_in.serial = ..., check_in.version = ...;
+ *     code = otagate_reader_decide(reader, &check_in, now_millis, &decision);
+ *     if (code == OTAGATE_OK) the answer is decision.status: 200, 304, 401 or 404; else nothing is to be served.
+ *
  * The rules of this interface:
  *
  * - Results. Every function that can fail gives a code, OTAGATE_OK or OTAGATE_ERROR_...; the words are in

@@ -22,11 +22,9 @@ static inline otagate_text otagate_text_of(const char *text) {
     }
 
 OTAGATE_INIT(otagate_check_in)
-OTAGATE_INIT(otagate_offer)
 OTAGATE_INIT(otagate_resource)
 OTAGATE_INIT(otagate_effect)
 OTAGATE_INIT(otagate_device)
-OTAGATE_INIT(otagate_report)
 OTAGATE_INIT(otagate_census)
 OTAGATE_INIT(otagate_who)
 OTAGATE_INIT(otagate_store_callbacks)
@@ -39,6 +37,24 @@ static inline otagate_decision otagate_decision_init(void) {
     made.struct_size = sizeof made;
     made.status = OTAGATE_STATUS_UNAUTHORIZED;
     made.retry_after_secs = -1;
+    return made;
+}
+
+/** An offer that is initialised: it offers nothing. */
+static inline otagate_offer otagate_offer_init(void) {
+    otagate_offer made;
+    memset(&made, 0, sizeof made);
+    made.struct_size = sizeof made;
+    made.rollout_started_at_millis = OTAGATE_NEVER;
+    return made;
+}
+
+/** A report that is initialised: of the latest attempt in the rollout of the group. */
+static inline otagate_report otagate_report_init(void) {
+    otagate_report made;
+    memset(&made, 0, sizeof made);
+    made.struct_size = sizeof made;
+    made.rollout_started_at_millis = OTAGATE_NEVER;
     return made;
 }
 

@@ -30,13 +30,16 @@ unsafe extern "C" {
 
 /// The functions of `loop.c`, with one of the libraries.
 struct Loops {
-    open: unsafe extern "C" fn(*const c_char, usize) -> *mut otagate_reader,
-    open_store: unsafe extern "C" fn(*const c_char, usize, *const otagate_text, usize) -> *mut otagate_reader,
+    open: Open,
+    open_store: OpenStore,
     decide: Decide,
     decide_many: Decide,
-    close: unsafe extern "C" fn(*mut otagate_reader),
+    close: Close,
 }
 
+type Open = unsafe extern "C" fn(*const c_char, usize) -> *mut otagate_reader;
+type OpenStore = unsafe extern "C" fn(*const c_char, usize, *const otagate_text, usize) -> *mut otagate_reader;
+type Close = unsafe extern "C" fn(*mut otagate_reader);
 type Decide = unsafe extern "C" fn(*mut otagate_reader, *const otagate_check_in, usize, i64, i32) -> usize;
 
 impl Loops {
@@ -69,11 +72,11 @@ impl Loops {
         // SAFETY: the functions of loop.c, as they stand there.
         unsafe {
             Self {
-                open: std::mem::transmute::<*mut c_void, _>(symbol(c"loop_open")),
-                open_store: std::mem::transmute::<*mut c_void, _>(symbol(c"loop_open_store")),
+                open: std::mem::transmute::<*mut c_void, Open>(symbol(c"loop_open")),
+                open_store: std::mem::transmute::<*mut c_void, OpenStore>(symbol(c"loop_open_store")),
                 decide: std::mem::transmute::<*mut c_void, Decide>(symbol(c"loop_decide")),
                 decide_many: std::mem::transmute::<*mut c_void, Decide>(symbol(c"loop_decide_many")),
-                close: std::mem::transmute::<*mut c_void, _>(symbol(c"loop_close")),
+                close: std::mem::transmute::<*mut c_void, Close>(symbol(c"loop_close")),
             }
         }
     }

@@ -11,7 +11,7 @@ use otagate::rollout::{Ledger, Report};
 use otagate::store::Store;
 use otagate::wire::otadrive::Ends;
 use otagate::{CanonicalSerial, Change, Index, ProductId, Timestamp};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 
 /// What is left to do about one decision, after the answer and after the last byte. It stands by itself:
@@ -19,7 +19,7 @@ use std::sync::Arc;
 ///
 /// Every function of it may be called from any thread, several at once.
 pub struct otagate_after {
-    left: Mutex<Left>,
+    left: Arc<Mutex<Left>>,
 }
 
 /// Whom it is done by.
@@ -43,15 +43,15 @@ impl Left {
     }
 
     pub(crate) fn give(self) -> *mut otagate_after {
-        Box::into_raw(Box::new(otagate_after { left: Mutex::new(self) }))
+        Box::into_raw(Box::new(otagate_after { left: Arc::new(Mutex::new(self)) }))
     }
 }
 
 /// # Safety
 /// NULL, or one that was not freed.
-unsafe fn left<'a>(after: *const otagate_after) -> Option<&'a Mutex<Left>> {
-    // SAFETY: the caller's.
-    unsafe { after.as_ref() }.map(|after| &after.left)
+unsafe fn left(after: *const otagate_after) -> Option<Arc<Mutex<Left>>> {
+    // SAFETY: the caller's. Held for the call, in which a callback may free the handle.
+    unsafe { after.as_ref() }.map(|after| after.left.clone())
 }
 
 /// Does what comes after the answer (V7): registers the device; after `otagate_reader_attend` also notes that
@@ -69,22 +69,30 @@ pub unsafe extern "C" fn otagate_after_answer(after: *const otagate_after, now_m
     guard(|| {
         // SAFETY: the handle is the caller's, as the header says.
         let Some(left) = (unsafe { left(after) }) else { return Ok(()) };
-        let left = &mut *left.lock();
         let now = Timestamp::from_millis(now_millis);
-        if let (Some(seen), Some(books)) = (&left.seen, &left.books) {
+        let mut guarded = left.lock();
+        let held = &mut *guarded;
+        if let (Some(seen), Some(books)) = (&held.seen, &held.books) {
             books.ledger.note(seen, now)?;
-            left.seen = None;
+            held.seen = None;
         }
-        if let Some((product, serial)) = &left.register {
-            match &left.from {
-                From::Fleet(index) => drop(index.register(product, serial, now)),
-                From::Store(store) => drop(store.register(product, serial, now)?),
-            }
-            left.register = None;
-        }
-        if let (Some(reported), From::Fleet(index)) = (&left.reported, &left.from) {
+        if let (Some(reported), From::Fleet(index)) = (&held.reported, &held.from) {
             index.apply(std::slice::from_ref(reported))?;
-            left.reported = None;
+            held.reported = None;
+        }
+        let Some((product, serial)) = held.register.take() else { return Ok(()) };
+        let store = match &held.from {
+            From::Fleet(index) => {
+                let _ = index.register(&product, &serial, now);
+                return Ok(());
+            }
+            From::Store(store) => store.clone(),
+        };
+        // A callback may call back.
+        let registered = MutexGuard::unlocked(&mut guarded, || store.register(&product, &serial, now));
+        if let Err(fault) = registered {
+            guarded.register = Some((product, serial));
+            return Err(fault.into());
         }
         Ok(())
     })
@@ -93,7 +101,8 @@ pub unsafe extern "C" fn otagate_after_answer(after: *const otagate_after, now_m
 /// The last byte of what was served has been sent: its lease and its place among the downloads end `grace_secs`
 /// from now (60, say, for a device whose connection broke just then), and where it was on a rollout's account,
 /// the ledger notes that it was downloaded. A ranged download tells it once, for the request that sent the end
-/// of the file. `noted`, if not NULL, gets `OTAGATE_NOTED_...`. A second call does nothing.
+/// of the file. `noted`, if not NULL, gets `OTAGATE_NOTED_...`: foreign, where it was on no rollout's account.
+/// A second call does nothing.
 ///
 /// NULL: `after`: nothing is left to do; `noted` may be.
 /// Threads: any.

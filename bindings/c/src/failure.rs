@@ -6,19 +6,34 @@ use std::cell::RefCell;
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Why a call did nothing.
+/// Why a call did nothing. One pointer, so that the way of a call that succeeds carries nothing for it.
 #[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct Failure {
-    pub(crate) code: i32,
-    pub(crate) message: String,
+#[error("{}", .0.message)]
+pub(crate) struct Failure(Box<Told>);
+
+/// A code, and what there is to say.
+#[derive(Debug)]
+struct Told {
+    code: i32,
+    message: String,
     /// What the host's own callback gave.
-    pub(crate) store_code: i32,
+    store_code: i32,
 }
 
 impl Failure {
+    #[cold]
     pub(crate) fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), store_code: 0 }
+        Self::of_store(code, message, 0)
+    }
+
+    /// The same with what the host's own callback gave.
+    #[cold]
+    pub(crate) fn of_store(code: i32, message: impl Into<String>, store_code: i32) -> Self {
+        Self(Box::new(Told { code, message: message.into(), store_code }))
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
     }
 
     pub(crate) fn null(what: &str) -> Self {
@@ -86,7 +101,7 @@ pub(crate) fn guard(call: impl FnOnce() -> Result<(), Failure>) -> i32 {
 
 #[cold]
 fn tell(failure: Failure) -> i32 {
-    let Failure { code, message, store_code } = failure;
+    let Told { code, message, store_code } = *failure.0;
     // While a thread ends it has no last error any more.
     let _ = LAST.try_with(|last| {
         if let Ok(mut last) = last.try_borrow_mut() {

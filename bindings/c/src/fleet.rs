@@ -10,7 +10,8 @@ use otagate::fleet_file::{self, LoadError, Loaded};
 use otagate::rollout::{Conductor, MoveOutcome, Moved, Outcome, Report};
 use otagate::store::Registered;
 use otagate::{
-    Change, DeviceRow, DeviceState, Fleet, FleetSpec, Index, Product, ProductId, Reason, Snapshot, Timestamp,
+    Change, DeviceRow, DeviceState, Fleet, FleetSpec, Index, Penalty, Product, ProductId, Reason, RolloutId, Run,
+    Snapshot, Timestamp,
 };
 use serde_json::{Value, json as make};
 use std::ffi::c_char;
@@ -72,16 +73,17 @@ fn build(spec: &[u8]) -> Result<Fleet, Failure> {
 }
 
 /// Loads a fleet from its file in TOML, with what that names: devices in CSV, configs, firmware. `now` is when
-/// waves are opened that the file opens, and what lint judges keys by. `notes`, if it is wanted, is a JSON
-/// object: `lints` (what is legal but surely not meant, L4) and `more` (how many lints are not listed),
-/// `counted` (waves that were opened by a census at this load, with the line that keeps that over a restart),
-/// `firmware_dir`, and `files` (where the file of each locator is).
+/// waves are opened that the file opens, and what lint judges keys by. `notes`, if it is wanted, is by `format`
+/// (`OTAGATE_FORMAT_...`) text, a line for each lint and each wave that was counted, or a JSON object: `lints`
+/// (what is legal but surely not meant, L4) and `more` (how many lints are not listed), `counted` (waves that
+/// were opened by a census at this load, with the line that keeps that over a restart), `firmware_dir`, and
+/// `files` (where the file of each locator is).
 ///
 /// Owns: the caller frees `*fleet` by `otagate_fleet_free` and `*notes` by `otagate_string_free`.
 /// NULL: `fleet` must not be; `notes` may.
 /// Threads: any.
-/// Errors: `NULL`, `LENGTH`, `TEXT`, `IO`, `REFUSED` with every problem, each with file, line and column;
-/// `*fleet` and `*notes` are NULL then.
+/// Errors: `NULL`, `LENGTH`, `TEXT`, `ARGUMENT` for a format that is none, `IO`, `REFUSED` with every problem,
+/// each with file, line and column; `*fleet` and `*notes` are NULL then.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otagate_fleet_load(
@@ -275,6 +277,7 @@ pub unsafe extern "C" fn otagate_fleet_add_devices(
 /// # Safety
 /// The texts are valid for their lengths, for `'a`.
 unsafe fn row<'a>(device: &otagate_device) -> Result<DeviceRow<'a>, Failure> {
+    zero(device.reserved == 0, "otagate_device")?;
     if !device.pin.data.is_null() || !device.cap.data.is_null() {
         return Err(Failure::argument(
             "a device that is added has a `pin` or a `cap`: apply `pin-device` or `cap-device`",
@@ -586,15 +589,15 @@ pub unsafe extern "C" fn otagate_fleet_census(
 }
 
 /// Moves every rollout on that is due, by the account of that ledger (R8): opens waves, halts, completes. To be
-/// called on a timer, or after outcomes. `moved`, if it is wanted, is a JSON array of what was due: `product`,
-/// `group`, `rollout`, `transition` as in `otagate_rollout_step`, `outcome` (`done`, `lost`, `held`,
-/// `uncounted`, `refused`), `revision` and `opened` where it was done, and `line`, the whole in words for a
-/// log.
+/// called on a timer, or after outcomes. `moved`, if it is wanted, is by `format` (`OTAGATE_FORMAT_...`) text,
+/// a line for each step; or a JSON array of what was due: `product`, `group`, `rollout`, `transition` as in
+/// `otagate_rollout_step`, `outcome` (`done`, `lost`, `held`, `uncounted`, `refused`), `revision` and `opened`
+/// where it was done, and `line`, the whole in words for a log.
 ///
 /// Owns: the caller frees `*moved` by `otagate_string_free`.
 /// NULL: `fleet` and `ledger` must not be; `moved` may.
 /// Threads: any, several at once: of several that look at the same state one moves it.
-/// Errors: `NULL`; `*moved` is NULL then.
+/// Errors: `NULL`, `ARGUMENT` for a format that is none; `*moved` is NULL then.
 /// Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn otagate_fleet_advance(
@@ -634,9 +637,10 @@ fn describe_move(moved: Moved) -> Value {
     })
 }
 
-/// Takes down what became of an offer (R9), as a back end tells it of the device's latest attempt. Late, twice
-/// or out of order, it counts once; what is stronger than a download ends the lease of firmware too. `noted`,
-/// if not NULL, gets `OTAGATE_NOTED_...`. For downloads see `otagate_after_last_byte`, for what a device tells
+/// Takes down what became of an offer (R9), as a back end tells it. What the offer said of its run and attempt
+/// is best given back, so that what comes late is not booked on another. Late, twice or out of order, it counts
+/// once; what is stronger than a download ends the lease of firmware too. `noted`, if not NULL, gets
+/// `OTAGATE_NOTED_...`. For downloads see `otagate_after_last_byte`, for what a device tells
 /// `otagate_reader_report`.
 ///
 /// NULL: `fleet`, `ledger` and `report` must not be; `noted` may.
@@ -677,13 +681,31 @@ pub unsafe extern "C" fn otagate_fleet_report(
         };
         let held = snapshot.group(product.id().as_str(), group);
         let group = held.ok_or_else(|| Failure::nothing(format!("there is no group `{}`", group.escape_debug())))?;
-        let asked = group.rollout().filter(|held| rollout.is_empty() || held.id().as_str() == rollout);
-        let Some(about) =
-            asked.and_then(|asked| Report::new(product.id(), group.id(), asked, serial.as_str(), outcome))
-        else {
-            return Ok(());
+        let named = group.rollout().filter(|held| rollout.is_empty() || held.id().as_str() == rollout);
+        let current = named.and_then(|held| Report::new(product.id(), group.id(), held, serial.as_str(), outcome));
+        let about = match report.rollout_started_at_millis {
+            OTAGATE_NEVER => current,
+            _ if rollout.is_empty() => return Err(Failure::argument("`rollout_started_at_millis` is of no `rollout`")),
+            millis => {
+                let (product, group) = (product.id().clone(), group.id().clone());
+                let started_at = Timestamp::from_millis(millis);
+                let run = Run { product, group, rollout: RolloutId::new(rollout)?, started_at };
+                let over = || Report {
+                    run: run.clone(),
+                    serial: serial.as_str().into(),
+                    attempt: None,
+                    outcome,
+                    resumes: 0,
+                    penalty: Penalty { secs: 0, secs_max: 0 },
+                    grace_secs: 0,
+                };
+                // One that is over halts nobody, and makes nobody wait.
+                Some(current.filter(|current| current.run == run).unwrap_or_else(over))
+            }
         };
-        *noted = books.note(about, asked, Timestamp::from_millis(now_millis))?;
+        let Some(about) = about else { return Ok(()) };
+        let about = if report.attempt == 0 { about } else { about.of_attempt(report.attempt) };
+        *noted = books.note(about, named, Timestamp::from_millis(now_millis))?;
         Ok(())
     })
 }

@@ -188,6 +188,46 @@ pub unsafe extern "C" fn otagate_ledger_statistics(
     })
 }
 
+/// The account of one run by its name: for rollouts of a host's own store, and for those that are over. What is
+/// recent is what came about with at least `resumes` resumes.
+///
+/// Owns: the caller frees `*statistics` by `otagate_string_free`.
+/// NULL: `ledger` and `statistics` must not be.
+/// Threads: any, several at once.
+/// Errors: `NULL`, `LENGTH`, `TEXT`; `*statistics` is NULL then.
+/// Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn otagate_ledger_run_statistics(
+    ledger: *const otagate_ledger,
+    product: *const c_char,
+    product_len: usize,
+    group: *const c_char,
+    group_len: usize,
+    rollout: *const c_char,
+    rollout_len: usize,
+    started_at_millis: i64,
+    resumes: u32,
+    statistics: *mut *mut otagate_string,
+) -> i32 {
+    guard(|| {
+        // SAFETY: the ledger, the texts and the pointer are the caller's, as the header says.
+        let (statistics, books, product, group, rollout) = unsafe {
+            let (statistics, books) = (out(statistics, "statistics")?, books(ledger)?);
+            let (product, group) = (name(product, product_len, "product")?, name(group, group_len, "group")?);
+            (statistics, books, product, group, name(rollout, rollout_len, "rollout")?)
+        };
+        let run = Run {
+            product: ProductId::new(product)?,
+            group: GroupId::new(group)?,
+            rollout: RolloutId::new(rollout)?,
+            started_at: Timestamp::from_millis(started_at_millis),
+        };
+        let account = books.ledger.statistics(&run, resumes)?;
+        *statistics = otagate_string::give(serde_json::to_string(&account).map_err(Failure::json)?);
+        Ok(())
+    })
+}
+
 /// Forgets a rollout that is over, whose devices need no account any more. Forgetting twice is forgetting once.
 ///
 /// NULL: none may be.

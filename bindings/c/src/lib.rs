@@ -17,15 +17,25 @@
     reason = "each function says it in the words of C, and the one obligation stands above"
 )]
 
-mod after; // what is left to do about a decision, once it is answered
+// In the order of the header.
 mod codes; // numbers that never change their meaning
+
 mod failure; // what can go wrong, the thread's last error, and where a panic stops
-mod fleet; // a fleet in memory
-mod ledger; // what was offered, and what became of it
-mod reader; // check-in to decision
-mod store; // a store of the host's own, by callbacks
-mod string; // text that the caller frees
+
 mod types; // the structs that cross, and how they are read and written
+
+mod string; // text that the caller frees
+
+mod fleet; // a fleet in memory
+
+mod reader; // check-in to decision
+
+mod after; // what is left to do about a decision, once it is answered
+
+mod ledger; // what was offered, and what became of it
+
+mod store; // a store of the host's own, by callbacks
+
 mod words; // what serials, versions, ranks, keys and ranges mean, and the pure step of a rollout
 
 pub use after::*;

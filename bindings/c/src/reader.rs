@@ -16,7 +16,7 @@ use otagate::store::{Found, StandingRecord, Store, fetch};
 use otagate::wire::otadrive::Ends;
 use otagate::{
     Attempt, CheckIn, Claim, ClaimRefused, Decision, Effect, Index, Lease, NoTrace, Offer, ProductId, Reader, Reason,
-    Recorder, Timestamp, Verdict, decide, identify,
+    Recorder, Target, Timestamp, Verdict, Want, decide, identify,
 };
 use serde_json::json as make;
 use std::cell::UnsafeCell;
@@ -40,6 +40,16 @@ struct Inside {
     last: Last,
 }
 
+impl Inside {
+    /// The last decision, if it was made to the end; else nothing.
+    fn given(&mut self) -> &mut Last {
+        if !self.last.stands {
+            self.last.clear();
+        }
+        &mut self.last
+    }
+}
+
 #[allow(clippy::large_enum_variant, reason = "a reader stands in a box of its own, and most are of a fleet")]
 enum Source {
     Fleet { index: Index, reader: Reader },
@@ -49,7 +59,10 @@ enum Source {
 /// What the last decision points at, and what is left to do about it.
 #[derive(Default)]
 struct Last {
+    /// There is something in it.
     any: bool,
+    /// The decision was made, to the end: what is in it may be given. A fault on the way leaves it unsaid.
+    stands: bool,
     offer: Option<otagate_offer>,
     resources: Vec<otagate_resource>,
     effect: Option<otagate_effect>,
@@ -58,6 +71,8 @@ struct Last {
     refused: Option<[otagate_decision; 2]>,
     /// Texts that were copied.
     kept: Vec<Box<str>>,
+    /// Those of the decision before, which the check-in that is decided now may point at.
+    before: Vec<Box<str>>,
     after: Option<Left>,
 }
 
@@ -68,21 +83,13 @@ unsafe impl Send for otagate_reader {}
 unsafe impl Sync for otagate_reader {}
 
 /// A reader that is in use, until it is dropped.
-struct Entered<'r> {
-    reader: &'r otagate_reader,
-    /// Texts of the decision before: what is asked now may point at them.
-    _before: Vec<Box<str>>,
-}
+struct Entered<'r>(&'r otagate_reader);
 
 impl Drop for Entered<'_> {
     #[inline]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            // A decision that was not made has nothing to give.
-            self.inside().last.clear();
-        }
         // Pairs with the acquire of `enter`.
-        self.reader.busy.store(false, Ordering::Release);
+        self.0.busy.store(false, Ordering::Release);
     }
 }
 
@@ -90,7 +97,7 @@ impl Entered<'_> {
     #[inline]
     fn inside(&mut self) -> &mut Inside {
         // SAFETY: `busy` was clear and is set, so nobody else is inside.
-        unsafe { &mut *self.reader.inside.get() }
+        unsafe { &mut *self.0.inside.get() }
     }
 }
 
@@ -101,7 +108,7 @@ unsafe fn enter<'r>(reader: *const otagate_reader) -> Result<Entered<'r>, Failur
     // SAFETY: the caller's.
     let reader = unsafe { reader.as_ref() }.ok_or_else(|| Failure::null("reader"))?;
     // Pairs with the release of `Entered::drop`: what the last call left inside is seen.
-    if reader.busy.swap(true, Ordering::Acquire) { Err(busy()) } else { Ok(Entered { reader, _before: Vec::new() }) }
+    if reader.busy.swap(true, Ordering::Acquire) { Err(busy()) } else { Ok(Entered(reader)) }
 }
 
 /// The same for a call that decides: whatever becomes of it, the reader has nothing of the decision before to
@@ -113,8 +120,9 @@ unsafe fn enter<'r>(reader: *const otagate_reader) -> Result<Entered<'r>, Failur
 unsafe fn enter_anew<'r>(reader: *const otagate_reader) -> Result<Entered<'r>, Failure> {
     // SAFETY: the caller's.
     let mut entered = unsafe { enter(reader)? };
-    if entered.inside().last.any {
-        entered._before = entered.inside().last.clear();
+    let last = &mut entered.inside().last;
+    if last.any {
+        last.clear();
     }
     Ok(entered)
 }
@@ -220,21 +228,34 @@ pub unsafe extern "C" fn otagate_reader_decide(
                 let made = otagate_decision::of(&given, otagate_text::of);
                 if made.offer != OTAGATE_OFFER_NONE || made.effect != OTAGATE_EFFECT_NONE {
                     last.take(&given, &ask, || From::Fleet(index.clone()), None);
+                    if made.effect == OTAGATE_EFFECT_CLAIM {
+                        last.claims(index, &ask)?;
+                    }
                 }
                 plant(&ask, "planted panic late");
                 // Written last, where nothing can go wrong any more.
-                *decision = made;
+                (*decision, last.stands) = (made, true);
             }
             Source::Store(store) => {
-                let from = || From::Store(store.clone());
-                let give = |given: &Decision<'_>| last.copy(given, &ask, from);
-                let made = otagate::store::answer(&**store, &ask, now, &mut NoTrace, give).map_err(of_fault)?;
+                let made = by_store(store, &ask, now, last)?;
                 plant(&ask, "planted panic late");
-                *decision = made;
+                (*decision, last.stands) = (made, true);
             }
         }
         Ok(())
     })
+}
+
+/// One decision by a host's store. Apart, so that a decision by a fleet does not make room for two.
+#[inline(never)]
+fn by_store(
+    store: &Arc<HostStore>,
+    ask: &CheckIn<'_>,
+    now: Timestamp,
+    last: &mut Last,
+) -> Result<otagate_decision, Failure> {
+    let give = |given: &Decision<'_>| last.copy(given, ask, || From::Store(store.clone()));
+    otagate::store::answer(&**store, ask, now, &mut NoTrace, give).map_err(of_fault)
 }
 
 /// Decides many check-ins, of a fleet all from one revision; the trips to memory of sixteen are made at once.
@@ -319,8 +340,7 @@ unsafe fn write_all<'a>(to: *mut otagate_decision, len: usize) -> Result<&'a mut
 
 /// Decides a check-in with a ledger: what it holds counts, what is offered is claimed before it is given, and a
 /// lease keeps it the same for `lease_secs` (longer than the slowest download), through as many ranged requests
-/// as it takes. The decision is the one to give; where its effect is a claim, that is granted. When the last
-/// byte was sent, tell `otagate_fleet_report`.
+/// as it takes. The decision is the one to give; where its effect is a claim, that is granted.
 ///
 /// What is left to do after the answer, and after the last byte, is taken away by `otagate_reader_after`.
 ///
@@ -355,6 +375,8 @@ pub unsafe extern "C" fn otagate_reader_attend(
         let at = Attending { books, ask: &ask, until: now.plus_secs(lease_secs.into()), now };
         let made = match source {
             Source::Fleet { index, reader } => {
+                // Else a reader that only attends would hold the first revision for ever.
+                reader.refresh();
                 let (made, product, reason) = at.attend(&*index, || From::Fleet(index.clone()), last)?;
                 reader.count(product.as_ref(), reason);
                 made
@@ -362,7 +384,7 @@ pub unsafe extern "C" fn otagate_reader_attend(
             Source::Store(store) => at.attend(&**store, || From::Store(store.clone()), last)?.0,
         };
         plant(&ask, "planted panic late");
-        *decision = made;
+        (*decision, last.stands) = (made, true);
         Ok(())
     })
 }
@@ -394,7 +416,9 @@ impl Attending<'_> {
         last.about(found);
         last.refused = None;
         let attempt = attempt_of(&attended);
-        last.offer.iter_mut().for_each(|offer| offer.attempt = attempt.map_or(0, |attempt| attempt.number));
+        if let (Some(offer), Some(attempt)) = (&mut last.offer, attempt) {
+            (offer.attempt, offer.rollout_started_at_millis) = (attempt.number, attempt.run.started_at.millis());
+        }
         last.effect.iter_mut().for_each(|effect| effect.settled = i32::from(effect.kind == OTAGATE_EFFECT_CLAIM));
         let ends = ends(&attended);
         let reported = found.reported(ask);
@@ -450,7 +474,8 @@ fn ends(attended: &Attended<'_>) -> Option<Ends> {
 
 /// Asks questions 1 to 4 alone: who is it, and may it ask? For calls that tell the host something, such as a
 /// sign of life. `may_ask` gets 1 where the device is known and verified; else 0, and `refusal` is the 401 to
-/// give. Nothing is counted. `otagate_reader_who` says whom it is about.
+/// give; where it may ask, `refusal` says 401 without a reason, and is not to be given. Nothing is counted.
+/// `otagate_reader_who` says whom it is about.
 ///
 /// Owns: what `refusal` points at is the reader's, until its next decision.
 /// NULL: none may be.
@@ -480,9 +505,19 @@ pub unsafe extern "C" fn otagate_reader_identify(
         plant(&ask, "planted panic");
         let now = Timestamp::from_millis(now_millis);
         let refused = match source {
-            Source::Fleet { index, .. } => who(&*index, || From::Fleet(index.clone()), &ask, now, last)?,
+            Source::Fleet { index, reader } => who(
+                {
+                    reader.refresh();
+                    &*index
+                },
+                || From::Fleet(index.clone()),
+                &ask,
+                now,
+                last,
+            )?,
             Source::Store(store) => who(&**store, || From::Store(store.clone()), &ask, now, last)?,
         };
+        last.stands = true;
         match refused {
             Some(made) => *refusal = made,
             None => *may_ask = 1,
@@ -535,8 +570,17 @@ pub unsafe extern "C" fn otagate_reader_report(
         };
         let outcome = crate::fleet::outcome(outcome)?;
         let now = Timestamp::from_millis(now_millis);
-        *noted = match &entered.inside().source {
-            Source::Fleet { index, .. } => report(index, books, &ask, outcome, now)?,
+        *noted = match &mut entered.inside().source {
+            Source::Fleet { index, reader } => report(
+                {
+                    reader.refresh();
+                    &*index
+                },
+                books,
+                &ask,
+                outcome,
+                now,
+            )?,
             Source::Store(store) => report(&**store, books, &ask, outcome, now)?,
         };
         Ok(())
@@ -557,12 +601,18 @@ fn report<S: Store<Error: Into<Failure>>>(
     let Some((group, rollout)) = found.group().and_then(|group| Some((group, group.rollout()?))) else {
         return Ok(OTAGATE_NOTED_FOREIGN);
     };
-    let report = Report::new(product.id(), group.id(), rollout, device.serial(), outcome);
+    let about = matches!(
+        (rollout.target(), ask.want),
+        (Target::Firmware(_), Want::Firmware)
+            | (Target::Config(_), Want::Config)
+            | (Target::Resources(_), Want::Resources | Want::Resource(_))
+    );
+    let report = Report::new(product.id(), group.id(), rollout, device.serial(), outcome).filter(|_| about);
     report.map_or(Ok(OTAGATE_NOTED_FOREIGN), |report| books.note(report, Some(rollout), now))
 }
 
 /// Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
-/// After `otagate_reader_attend` and `otagate_reader_identify`.
+/// After `otagate_reader_attend`, `otagate_reader_identify`, and a decision that asks for a claim.
 ///
 /// Owns: what `who` points at is the reader's, until its next decision.
 /// NULL: neither may be.
@@ -578,7 +628,7 @@ pub unsafe extern "C" fn otagate_reader_who(reader: *mut otagate_reader, who: *m
             *who = otagate_who::NONE;
             (who, enter(reader)?)
         };
-        let about = entered.inside().last.who;
+        let about = entered.inside().given().who;
         *who = about.ok_or_else(|| Failure::nothing("the last call looked nobody up: attend, or identify"))?;
         Ok(())
     })
@@ -598,7 +648,7 @@ pub unsafe extern "C" fn otagate_reader_after(reader: *mut otagate_reader, after
     guard(|| {
         // SAFETY: the pointer and the reader are the caller's, as the header says.
         let (after, mut entered) = unsafe { (out(after, "after")?, enter(reader)?) };
-        if let Some(left) = entered.inside().last.after.take() {
+        if let Some(left) = entered.inside().given().after.take() {
             *after = left.give();
         }
         Ok(())
@@ -621,7 +671,7 @@ pub unsafe extern "C" fn otagate_reader_offer(reader: *mut otagate_reader, offer
             *offer = otagate_offer::NONE;
             (offer, enter(reader)?)
         };
-        *offer = entered.inside().last.offer.ok_or_else(|| Failure::nothing("the last decision serves nothing"))?;
+        *offer = entered.inside().given().offer.ok_or_else(|| Failure::nothing("the last decision serves nothing"))?;
         Ok(())
     })
 }
@@ -646,7 +696,7 @@ pub unsafe extern "C" fn otagate_reader_resource(
             *resource = otagate_resource::NONE;
             (resource, enter(reader)?)
         };
-        let found = entered.inside().last.resources.get(at).copied();
+        let found = entered.inside().given().resources.get(at).copied();
         *resource = found.ok_or_else(|| Failure::nothing(format!("the last decision serves no resource {at}")))?;
         Ok(())
     })
@@ -668,7 +718,8 @@ pub unsafe extern "C" fn otagate_reader_effect(reader: *mut otagate_reader, effe
             *effect = otagate_effect::NONE;
             (effect, enter(reader)?)
         };
-        *effect = entered.inside().last.effect.ok_or_else(|| Failure::nothing("the last decision asks for nothing"))?;
+        *effect =
+            entered.inside().given().effect.ok_or_else(|| Failure::nothing("the last decision asks for nothing"))?;
         Ok(())
     })
 }
@@ -695,7 +746,7 @@ pub unsafe extern "C" fn otagate_reader_refuse(
             *decision = otagate_decision::DENY;
             (decision, enter(reader)?)
         };
-        let last = &mut entered.inside().last;
+        let last = entered.inside().given();
         let both = last.refused.take().ok_or_else(|| Failure::nothing("the last decision needs no claim"))?;
         // Whatever is wrong with the refusal, what was refused is not served.
         (last.offer, last.effect) = (None, None);
@@ -785,13 +836,14 @@ fn explain<S: Store<Error: Into<Failure>>>(
 }
 
 impl Last {
-    /// Nothing is left to give; the texts are handed over, which somebody may still look at.
+    /// Nothing is left to give; the texts stay for one decision more.
     #[cold]
-    fn clear(&mut self) -> Vec<Box<str>> {
-        (self.any, self.offer, self.effect, self.refused) = (false, None, None, None);
+    fn clear(&mut self) {
+        (self.any, self.stands) = (!self.kept.is_empty(), false);
+        (self.offer, self.effect, self.refused) = (None, None, None);
         (self.who, self.after) = (None, None);
         self.resources.clear();
-        std::mem::take(&mut self.kept)
+        self.before = std::mem::take(&mut self.kept);
     }
 
     /// Copies a text, and gives a view of the copy.
@@ -810,6 +862,14 @@ impl Last {
         self.any |= !kept.is_empty();
         self.kept.append(&mut kept);
         made
+    }
+
+    /// Looks up whom a claim is for, which a host's own ledger asks; a reader's decision does not say.
+    #[cold]
+    fn claims(&mut self, index: &Index, ask: &CheckIn<'_>) -> Result<(), Failure> {
+        let view = index.view()?;
+        self.about(&fetch(&view, ask).map_err(of_fault)?);
+        Ok(())
     }
 
     /// Takes down whom it is about.

@@ -320,6 +320,7 @@ pub unsafe extern "C" fn otagate_found_device(found: *mut otagate_found<'_>, dev
         // SAFETY: the struct and its texts are the caller's, as the header says.
         let spec = unsafe {
             let device = read(device)?;
+            zero(device.reserved == 0, "otagate_device")?;
             let text = |text: otagate_text, what: &str| Ok::<_, Failure>(text.name_if(what)?.map(str::to_owned));
             DeviceSpec {
                 serial: device.serial.name("serial")?.to_owned(),
@@ -357,6 +358,7 @@ pub unsafe extern "C" fn otagate_found_standing(
         // SAFETY: the struct and its text are the caller's, as the header says.
         let (standing, hop) = unsafe {
             let standing = read(standing)?;
+            zero(standing.reserved == 0, "otagate_standing")?;
             (standing, standing.penalty_hop.name_if("penalty_hop")?)
         };
         let at = |millis: i64| (millis != OTAGATE_NEVER).then(|| Timestamp::from_millis(millis));
@@ -379,7 +381,7 @@ fn fill(found: *mut otagate_found<'_>, put: impl FnOnce(&mut otagate_found<'_>) 
     guard(|| {
         // SAFETY: NULL, or what the callback was given, inside of it (header).
         let found = unsafe { found.as_mut() }.ok_or_else(|| Failure::null("found"))?;
-        put(found).inspect_err(|failure| found.fault = Some(failure.message.clone()))
+        put(found).inspect_err(|failure| found.fault = Some(failure.message().to_owned()))
     })
 }
 
@@ -498,7 +500,7 @@ impl From<HostFault> for Failure {
     fn from(fault: HostFault) -> Self {
         let message = fault.to_string();
         match fault {
-            HostFault::Code { code, .. } => Self { code: OTAGATE_ERROR_STORE, message, store_code: code },
+            HostFault::Code { code, .. } => Self::of_store(OTAGATE_ERROR_STORE, message, code),
             HostFault::Garbage { .. } => Self::new(OTAGATE_ERROR_GARBAGE, message),
         }
     }

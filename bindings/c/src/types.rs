@@ -112,12 +112,15 @@ pub struct otagate_offer {
     pub name: otagate_text,
     /// The rollout on whose account it is served, if it is one's.
     pub rollout: otagate_text,
+    /// When the run of the rollout was started in which the ledger counts it, in milliseconds since
+    /// 1970-01-01T00:00:00Z; `OTAGATE_NEVER` where it does not.
+    pub rollout_started_at_millis: i64,
     /// Resources: how many; each by `otagate_reader_resource`.
     pub resources_len: usize,
     /// The digests of what is served, but of a list.
     pub digests: otagate_digests,
-    /// The attempt that the ledger counts it as, from 1, for `otagate_fleet_report`; 0 without a ledger, or
-    /// where it is on no rollout's account.
+    /// The attempt that the ledger counts it as, from 1; 0 without a ledger, or where it is on no rollout's
+    /// account.
     pub attempt: u32,
     /// 0.
     pub reserved: u32,
@@ -229,12 +232,15 @@ pub struct otagate_report {
     pub group: otagate_text,
     /// The serial, in any spelling of the product's scheme.
     pub serial: otagate_text,
-    /// The rollout; empty: that of the group.
+    /// The rollout, as the offer named it; empty: that of the group.
     pub rollout: otagate_text,
+    /// When that was started, as the offer said: then it is noted in that run, whatever the group's rollout is
+    /// by now. `OTAGATE_NEVER`: the group's rollout must be the one that is named.
+    pub rollout_started_at_millis: i64,
+    /// The attempt, as the offer said; 0: the latest.
+    pub attempt: u32,
     /// `OTAGATE_OUTCOME_...`, but for `_OFFERED`.
     pub outcome: i32,
-    /// 0.
-    pub reserved: i32,
 }
 
 /// Whom the last decision of a reader is about.
@@ -273,6 +279,11 @@ pub struct otagate_census {
     pub has_threshold: i32,
     /// 0.
     pub reserved: i32,
+}
+
+/// What is not used yet must be 0, so that a later library can tell that it is used.
+pub(crate) fn zero(reserved: bool, name: &str) -> Result<(), Failure> {
+    if reserved { Ok(()) } else { Err(Failure::argument(format!("`{name}.reserved` is not 0"))) }
 }
 
 /// No such time.
@@ -603,6 +614,7 @@ impl otagate_offer {
         document: otagate_text::NONE,
         name: otagate_text::NONE,
         rollout: otagate_text::NONE,
+        rollout_started_at_millis: OTAGATE_NEVER,
         resources_len: 0,
         digests: otagate_digests::NONE,
         attempt: 0,

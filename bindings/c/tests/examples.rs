@@ -744,6 +744,27 @@ fn a_config_in_the_middle_of_a_download_leaves_that_its_lease() {
     running.stop("TERM");
 }
 
+/// A download that broke off is no download: the lease is there for the rest of it.
+#[test]
+fn a_download_that_breaks_off_keeps_its_lease() {
+    const BYTES: usize = 24 << 20;
+    let running = Running::start_with(gated(), "breaks", &[]);
+    std::fs::write(running.dir.join("gate"), "").unwrap();
+    std::fs::write(running.dir.join("firmware/thermostat-1.4.0.bin"), vec![7; BYTES]).unwrap();
+    running.edit("# the last", "# the very last");
+    let target = update(STABLE, "1.3.0");
+    let mut stream = TcpStream::connect(&running.address).unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 64 * 1_024]).unwrap();
+    drop(stream);
+    // Time for the gateway to see that its client is gone.
+    sleep(Duration::from_millis(500));
+    running.changed(r#"{"change":"assign-firmware","product":"thermostat","group":"stable","firmware":"2.0.0"}"#);
+    let rest = running.ask("GET", &target, &format!("Range: bytes={}-\r\n", BYTES - 10));
+    assert_eq!((rest.status, rest.header("X-Version"), rest.body.len()), (206, Some("1.4.0"), 10));
+    running.stop("TERM");
+}
+
 /// Fetches the rest of an image in steps of 32 KiB; what comes in between is done after the first.
 fn download(running: &Running, target: &str, version: &str, between: impl FnOnce()) -> Vec<u8> {
     let head = running.ask("HEAD", target, "");

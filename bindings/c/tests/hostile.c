@@ -466,6 +466,13 @@ static int32_t call_statistics(const otagate_text *t) {
     return silent("otagate_ledger_statistics", code, statistics == NULL);
 }
 
+static int32_t call_run_statistics(const otagate_text *t) {
+    otagate_string *statistics = OLD;
+    int32_t code = RUN(otagate_ledger_run_statistics, w.ledger, TEXT(t[0]), TEXT(t[1]), TEXT(t[2]), NOW, 0, &statistics);
+    if (code == OTAGATE_OK) otagate_string_free(statistics);
+    return silent("otagate_ledger_run_statistics", code, statistics == NULL);
+}
+
 static int32_t call_forget(const otagate_text *t) {
     return RUN(otagate_ledger_forget, w.ledger, TEXT(t[0]), TEXT(t[1]), TEXT(t[2]), NOW);
 }
@@ -697,6 +704,8 @@ static const struct texts {
       {"rollout", "r7", OK, OK, E(TEXT)}}},
     {"otagate_ledger_from_json", call_ledger_from_json, {{"rows", NULL, E(JSON), E(JSON), E(JSON)}}},
     {"otagate_ledger_statistics", call_statistics, {{"product", "p", E(TEXT), E(TEXT), E(TEXT)}, {"group", "g", E(TEXT), E(TEXT), E(TEXT)}}},
+    {"otagate_ledger_run_statistics", call_run_statistics,
+     {{"product", "p", E(TEXT), E(TEXT), E(TEXT)}, {"group", "g", E(TEXT), E(TEXT), E(TEXT)}, {"rollout", "r", E(TEXT), E(TEXT), E(TEXT)}}},
     {"otagate_ledger_forget", call_forget,
      {{"product", "q", E(TEXT), E(TEXT), E(TEXT)}, {"group", "g", E(TEXT), E(TEXT), E(TEXT)}, {"rollout", "r", E(TEXT), E(TEXT), E(TEXT)}}},
 #define CHECK_IN                                                                                                       \
@@ -1169,6 +1178,10 @@ static void ledgers(void) {
     CHECK(string == NULL);
     EXPECT(E(NULL), otagate_ledger_statistics, w.ledger, w.fleet, "p", 1, "g", 1, NULL);
     EXPECT(E(NOTHING), otagate_ledger_statistics, w.ledger, w.fleet, "p", 1, "h", 1, &string);
+    string = OLD;
+    EXPECT(E(NULL), otagate_ledger_run_statistics, NULL, "p", 1, "g", 1, "r", 1, NOW, 0, &string);
+    CHECK(string == NULL);
+    EXPECT(E(NULL), otagate_ledger_run_statistics, w.ledger, "p", 1, "g", 1, "r", 1, NOW, 0, NULL);
     EXPECT(E(NULL), otagate_ledger_forget, NULL, "p", 1, "g", 1, "r", 1, NOW);
     EXPECT(OK, otagate_ledger_forget, w.ledger, "p", 1, "g", 1, "r", 1, INT64_MIN);
     EXPECT(OK, otagate_ledger_forget, w.ledger, "p", 1, "g", 1, "r", 1, INT64_MAX);
@@ -1209,6 +1222,10 @@ static void ledgers(void) {
         CHECK(noted == OTAGATE_NOTED_FOREIGN);
     }
     report.outcome = OTAGATE_OUTCOME_FAILED;
+    /* The start of a rollout that is not named. */
+    report.rollout_started_at_millis = NOW;
+    EXPECT(E(ARGUMENT), otagate_fleet_report, w.fleet, w.ledger, &report, NOW, &noted);
+    report.rollout_started_at_millis = OTAGATE_NEVER;
     report.group = otagate_text_of("none");
     EXPECT(E(NOTHING), otagate_fleet_report, w.fleet, w.ledger, &report, NOW, &noted);
     /* No group is named, and there is no such device to ask for it. */
@@ -1308,8 +1325,9 @@ static void readers(void) {
     CHECK(is_nobody(&who));
     EXPECT(E(NULL), otagate_reader_who, w.asked, NULL);
     who = known_before();
-    EXPECT(E(NOTHING), otagate_reader_who, w.asked, &who);
-    CHECK(is_nobody(&who));
+    /* Its decision asks for a claim, and says for whom. */
+    EXPECT(OK, otagate_reader_who, w.asked, &who);
+    CHECK(!is_nobody(&who));
     otagate_after *after = OLD;
     EXPECT(E(NULL), otagate_reader_after, NULL, &after);
     CHECK(after == NULL);
@@ -1755,6 +1773,7 @@ static void garbage(void) {
     above_cap.cap = otagate_text_of("1");
     odd_pin.pin = otagate_text_of("1\n2");
     memset((char *)&extreme + sizeof extreme.struct_size, 0xff, sizeof extreme - sizeof extreme.struct_size);
+    extreme.reserved = 0;
     extreme.penalty_hop = otagate_text_of("99");
 #define OF(name, text) {{LITERAL(name)}, {LITERAL(text)}}
     static const otagate_text other_product[2] = OF("q", "{\"product\":{\"id\":\"q\"},\"firmware\":[]}");
@@ -2445,6 +2464,76 @@ static void reports(void) {
     world_end(&world);
 }
 
+/* What a back end tells late is booked where it was offered: on a run that is over, and on no later one of that name. */
+static void reports_know_their_run(void) {
+    struct world world = world_begin();
+    int64_t now = NOW;
+    int32_t noted = -1;
+    otagate_decision decision = otagate_decision_init();
+    otagate_offer offer = otagate_offer_init();
+    otagate_string *account = NULL;
+    start(&world, "r", FIRMWARE_1, (long)now);
+    otagate_check_in check_in = good_check_in();
+    check_in.serial = otagate_text_of("a");
+    check_in.version = otagate_text_of("0");
+    CHECK(otagate_reader_attend(world.reader, world.ledger, &check_in, 60, now, &decision) == OK);
+    CHECK(otagate_reader_offer(world.reader, &offer) == OK);
+    CHECK(offer.rollout_started_at_millis == now && offer.attempt == 1);
+
+    start_again(&world, (long)now + 1000);
+    struct attended again = attend(&world, "a", "0", now + 120000);
+    CHECK(again.attempt == 1);
+    otagate_after_free(again.after);
+    otagate_report report = otagate_report_init();
+    report.product = otagate_text_of("p");
+    report.group = otagate_text_of("g");
+    report.serial = otagate_text_of("a");
+    report.rollout = otagate_text_of("r");
+    report.rollout_started_at_millis = now;
+    report.attempt = 1;
+    report.outcome = OTAGATE_OUTCOME_FAILED;
+    CHECK(otagate_fleet_report(world.fleet, world.ledger, &report, now + 120001, &noted) == OK && noted == OTAGATE_NOTED_MOVED);
+    CHECK(otagate_ledger_run_statistics(world.ledger, LITERAL("p"), LITERAL("g"), LITERAL("r"), now, 0, &account) == OK);
+    CHECK(strstr(otagate_string_data(account), "\"failed\":1") != NULL);
+    otagate_string_free(account);
+    CHECK(otagate_ledger_statistics(world.ledger, world.fleet, LITERAL("p"), LITERAL("g"), &account) == OK);
+    CHECK(strstr(otagate_string_data(account), "\"failed\":1") == NULL);
+    otagate_string_free(account);
+    /* An attempt that nobody was offered. */
+    report.attempt = 7;
+    CHECK(otagate_fleet_report(world.fleet, world.ledger, &report, now + 120002, &noted) == OK && noted == OTAGATE_NOTED_FOREIGN);
+
+    /* A config that failed is no firmware that did. */
+    check_in.want = OTAGATE_WANT_CONFIG;
+    CHECK(otagate_reader_report(world.reader, world.ledger, &check_in, OTAGATE_OUTCOME_FAILED, now + 120003, &noted) == OK);
+    CHECK(noted == OTAGATE_NOTED_FOREIGN);
+    world_end(&world);
+}
+
+/* What is not used yet is 0, or refused. */
+static void reserved_is_zero(void) {
+    struct world world = world_begin();
+    otagate_device device = otagate_device_init();
+    device.serial = otagate_text_of("reserved");
+    device.group = otagate_text_of("g");
+    device.reserved = 1;
+    CHECK(otagate_fleet_add_devices(world.fleet, LITERAL("p"), &device, 1, NULL) == OTAGATE_ERROR_ARGUMENT);
+    device.reserved = 0;
+    CHECK(otagate_fleet_add_devices(world.fleet, LITERAL("p"), &device, 1, NULL) == OK);
+    world_end(&world);
+}
+
+/* A reader that only attends lets old revisions go too. */
+static void a_reader_that_only_attends_moves_on(void) {
+    struct world world = world_begin();
+    size_t held = 7;
+    attend_only(&world, "a", "0", NOW);
+    change(&world, "{\"change\":\"assign-firmware\",\"product\":\"p\",\"group\":\"g\",\"firmware\":\"1\"}");
+    attend_only(&world, "a", "0", NOW);
+    CHECK(otagate_fleet_reclaim(world.fleet, &held) == OK && held == 0);
+    world_end(&world);
+}
+
 /* A ledger of otagate's over a host's own store; what is left to do stands by itself. */
 static void attended_over_a_store(void) {
     static struct host host;
@@ -2581,7 +2670,11 @@ static void who_it_is(void) {
         /* Calls that look nobody up, and those that forget it. */
         CHECK(otagate_reader_decide(world.reader, &check_in, NOW, &decision) == OK);
         who = known_before();
-        CHECK(otagate_reader_who(world.reader, &who) == E(NOTHING) && is_nobody(&who));
+        if (decision.effect == OTAGATE_EFFECT_CLAIM) {
+            CHECK(otagate_reader_who(world.reader, &who) == OK && text_is(who.serial, rows[at].canonical));
+        } else {
+            CHECK(otagate_reader_who(world.reader, &who) == E(NOTHING) && is_nobody(&who));
+        }
         CHECK(otagate_reader_identify(world.reader, &check_in, NOW, &may_ask, &refusal) == OK);
         CHECK(otagate_reader_decide_many(world.reader, &check_in, NOW, &decision, 1) == OK);
         who = known_before();
@@ -2724,6 +2817,9 @@ static void promises(void) {
     the_last_byte_counts_once();
     a_config_in_the_middle();
     reports();
+    reports_know_their_run();
+    reserved_is_zero();
+    a_reader_that_only_attends_moves_on();
     attended_over_a_store();
     what_is_left_stands_by_itself();
     who_it_is();

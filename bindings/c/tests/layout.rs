@@ -57,13 +57,13 @@ fn rust() -> Table {
         otagate_text { data len }
         otagate_device { struct_size serial group version hardware pin cap entered_at_millis state reserved }
         otagate_census { struct_size eligible counted newcomers threshold has_threshold reserved }
-        otagate_report { struct_size product group serial rollout outcome reserved }
+        otagate_report { struct_size product group serial rollout rollout_started_at_millis attempt outcome }
         otagate_check_in { struct_size key serial version hardware digest_hex resource want digest_kind }
         otagate_decision { struct_size revision status reason retry_after_secs meant offer effect }
         otagate_who { struct_size product serial group state reserved }
         otagate_digests { kinds blake3 sha256 md5 reserved }
         otagate_offer {
-            struct_size kind leased firmware from locator size_bytes document name rollout
+            struct_size kind leased firmware from locator size_bytes document name rollout rollout_started_at_millis
             resources_len digests attempt reserved
         }
         otagate_resource { struct_size name locator size_bytes digests }
