@@ -254,8 +254,13 @@ fn by_store(
     now: Timestamp,
     last: &mut Last,
 ) -> Result<otagate_decision, Failure> {
-    let give = |given: &Decision<'_>| last.copy(given, ask, || From::Store(store.clone()));
-    otagate::store::answer(&**store, ask, now, &mut NoTrace, give).map_err(of_fault)
+    let view = store.view().map_err(Failure::from)?;
+    let found = fetch(&view, ask).map_err(of_fault)?;
+    let made = last.copy(&decide(&found.facts(), ask, now, &mut NoTrace), ask, || From::Store(store.clone()));
+    if made.effect == OTAGATE_EFFECT_CLAIM {
+        last.about(&found);
+    }
+    Ok(made)
 }
 
 /// Decides many check-ins, of a fleet all from one revision; the trips to memory of sixteen are made at once.
