@@ -11,7 +11,9 @@ use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use otagate::rollout::{Conductor, Ledger, MemoryLedger, MoveOutcome, Moved, Noted, Report, RolloutStore, Transition};
+use otagate::rollout::{
+    Conductor, Ends, Ledger, MemoryLedger, MoveOutcome, Moved, Noted, Report, RolloutStore, Transition,
+};
 use otagate::wire::otadrive::{self, LeaseTimes};
 use otagate::wire::{self, Body, FilePart};
 use otagate::{CanonicalSerial, Change, Index, Leases, NoTrace, ProductId, Revision, Run, Timestamp, fleet_file};
@@ -203,7 +205,7 @@ impl Gateway {
     }
 
     /// The last byte is sent.
-    fn end(&self, ends: otadrive::Ends) {
+    fn end(&self, ends: Ends) {
         let Ok(noted) = ends.carry_out(&self.leases, &self.ledger, now());
         self.came_about(noted, ends.downloaded);
     }
@@ -385,9 +387,9 @@ struct After {
     /// Where the file of the body is.
     path: Option<PathBuf>,
     /// What is left to do once its body is sent.
-    ends: Option<otadrive::Ends>,
+    ends: Option<Ends>,
     /// What is left to do at once, since the body goes out whole.
-    whole: Option<otadrive::Ends>,
+    whole: Option<Ends>,
     then: Vec<otadrive::After>,
 }
 

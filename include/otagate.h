@@ -891,36 +891,6 @@ typedef struct otagate_decision {
 } otagate_decision;
 
 /**
- * Whom the last decision of a reader is about.
- */
-typedef struct otagate_who {
-    /**
-     * `sizeof(otagate_who)`.
-     */
-    size_t struct_size;
-    /**
-     * The product of the key; none: nobody has the key.
-     */
-    struct otagate_text product;
-    /**
-     * The canonical serial; none: the product has no such device.
-     */
-    struct otagate_text serial;
-    /**
-     * The group of the device.
-     */
-    struct otagate_text group;
-    /**
-     * Where it stands: `OTAGATE_DEVICE_...`; -1 where there is no device.
-     */
-    int32_t state;
-    /**
-     * 0.
-     */
-    int32_t reserved;
-} otagate_who;
-
-/**
  * Digests of one file.
  */
 typedef struct otagate_digests {
@@ -1079,6 +1049,36 @@ typedef struct otagate_effect {
      */
     int64_t downloads_max;
 } otagate_effect;
+
+/**
+ * Whom the last decision of a reader is about.
+ */
+typedef struct otagate_who {
+    /**
+     * `sizeof(otagate_who)`.
+     */
+    size_t struct_size;
+    /**
+     * The product of the key; none: nobody has the key.
+     */
+    struct otagate_text product;
+    /**
+     * The canonical serial; none: the product has no such device.
+     */
+    struct otagate_text serial;
+    /**
+     * The group of the device.
+     */
+    struct otagate_text group;
+    /**
+     * Where it stands: `OTAGATE_DEVICE_...`; -1 where there is no device.
+     */
+    int32_t state;
+    /**
+     * 0.
+     */
+    int32_t reserved;
+} otagate_who;
 
 /**
  * A store of the host's own. The table is copied when the store is made; `user_data` belongs to the store from
@@ -1688,75 +1688,6 @@ int32_t otagate_reader_decide_many(struct otagate_reader *reader,
                                    size_t len);
 
 /**
- * Decides a check-in with a ledger: what it holds counts, what is offered is claimed before it is given, and a
- * lease keeps it the same for `lease_secs` (longer than the slowest download), through as many ranged requests
- * as it takes. The decision is the one to give; where its effect is a claim, that is granted.
- *
- * What is left to do after the answer, and after the last byte, is taken away by `otagate_reader_after`.
- *
- * Owns: what `decision` points at is the reader's, until its next decision.
- * NULL: none may be.
- * Threads: one at a time for each reader.
- * Errors: as `otagate_reader_decide`; `ARGUMENT` for a lease of no time. `decision` says 401 then, without a
- * reason: nothing is to be served.
- * Since: 0.1.
- */
-int32_t otagate_reader_attend(struct otagate_reader *reader,
-                              const struct otagate_ledger *ledger,
-                              const struct otagate_check_in *check_in,
-                              uint32_t lease_secs,
-                              int64_t now_millis,
-                              struct otagate_decision *decision);
-
-/**
- * Asks questions 1 to 4 alone: who is it, and may it ask? For calls that tell the host something, such as a
- * sign of life. `may_ask` gets 1 where the device is known and verified; else 0, and `refusal` is the 401 to
- * give; where it may ask, `refusal` says 401 without a reason, and is not to be given. Nothing is counted.
- * `otagate_reader_who` says whom it is about.
- *
- * Owns: what `refusal` points at is the reader's, until its next decision.
- * NULL: none may be.
- * Threads: one at a time for each reader.
- * Errors: as `otagate_reader_decide`; `may_ask` is 0 then, and `refusal` says 401 without a reason.
- * Since: 0.1.
- */
-int32_t otagate_reader_identify(struct otagate_reader *reader,
-                                const struct otagate_check_in *check_in,
-                                int64_t now_millis,
-                                int32_t *may_ask,
-                                struct otagate_decision *refusal);
-
-/**
- * Takes down what a device tells of the firmware, config or resources that it was offered (R9):
- * `OTAGATE_OUTCOME_FAILED`, `_CONFIRMED`, ... Questions 1 to 4 are asked: who may not ask tells nothing. It is
- * about the device's latest attempt in the rollout of its group. `noted`, if not NULL, gets
- * `OTAGATE_NOTED_...`.
- *
- * NULL: `noted` may be, the others must not.
- * Threads: one at a time for each reader.
- * Errors: as `otagate_reader_decide`, `ARGUMENT` for an outcome that is none; nothing is noted then.
- * Since: 0.1.
- */
-int32_t otagate_reader_report(struct otagate_reader *reader,
-                              const struct otagate_ledger *ledger,
-                              const struct otagate_check_in *check_in,
-                              int32_t outcome,
-                              int64_t now_millis,
-                              int32_t *noted);
-
-/**
- * Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
- * After `otagate_reader_attend`, `otagate_reader_identify`, and a decision that asks for a claim.
- *
- * Owns: what `who` points at is the reader's, until its next decision.
- * NULL: neither may be.
- * Threads: one at a time for each reader.
- * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` after another call, or none; `who` says nobody then.
- * Since: 0.1.
- */
-int32_t otagate_reader_who(struct otagate_reader *reader, struct otagate_who *who);
-
-/**
  * Takes away what the last decision of this reader leaves to do, to be done when the answer is sent, by
  * whichever thread: `otagate_after_answer`, and where something was served, `otagate_after_last_byte`.
  * `*after` is NULL where nothing is left; its functions take that.
@@ -1814,6 +1745,75 @@ int32_t otagate_reader_effect(struct otagate_reader *reader, struct otagate_effe
  * Since: 0.1.
  */
 int32_t otagate_reader_refuse(struct otagate_reader *reader, int32_t refused, struct otagate_decision *decision);
+
+/**
+ * Decides a check-in with a ledger: what it holds counts, what is offered is claimed before it is given, and a
+ * lease keeps it the same for `lease_secs` (longer than the slowest download), through as many ranged requests
+ * as it takes. The decision is the one to give; where its effect is a claim, that is granted.
+ *
+ * What is left to do after the answer, and after the last byte, is taken away by `otagate_reader_after`.
+ *
+ * Owns: what `decision` points at is the reader's, until its next decision.
+ * NULL: none may be.
+ * Threads: one at a time for each reader.
+ * Errors: as `otagate_reader_decide`; `ARGUMENT` for a lease of no time. `decision` says 401 then, without a
+ * reason: nothing is to be served.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_attend(struct otagate_reader *reader,
+                              const struct otagate_ledger *ledger,
+                              const struct otagate_check_in *check_in,
+                              uint32_t lease_secs,
+                              int64_t now_millis,
+                              struct otagate_decision *decision);
+
+/**
+ * Asks questions 1 to 4 alone: who is it, and may it ask? For calls that tell the host something, such as a
+ * sign of life. `may_ask` gets 1 where the device is known and verified; else 0, and `refusal` is the 401 to
+ * give; where it may ask, `refusal` says 401 without a reason, and is not to be given. Nothing is counted.
+ * `otagate_reader_who` says whom it is about.
+ *
+ * Owns: what `refusal` points at is the reader's, until its next decision.
+ * NULL: none may be.
+ * Threads: one at a time for each reader.
+ * Errors: as `otagate_reader_decide`; `may_ask` is 0 then, and `refusal` says 401 without a reason.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_identify(struct otagate_reader *reader,
+                                const struct otagate_check_in *check_in,
+                                int64_t now_millis,
+                                int32_t *may_ask,
+                                struct otagate_decision *refusal);
+
+/**
+ * Takes down what a device tells of the firmware, config or resources that it was offered (R9):
+ * `OTAGATE_OUTCOME_FAILED`, `_CONFIRMED`, ... Questions 1 to 4 are asked: who may not ask tells nothing. It is
+ * about the device's latest attempt in the rollout of its group, where that moves what the check-in wants: a
+ * config that failed is no firmware that did. `noted`, if not NULL, gets `OTAGATE_NOTED_...`.
+ *
+ * NULL: `noted` may be, the others must not.
+ * Threads: one at a time for each reader.
+ * Errors: as `otagate_reader_decide`, `ARGUMENT` for an outcome that is none; nothing is noted then.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_report(struct otagate_reader *reader,
+                              const struct otagate_ledger *ledger,
+                              const struct otagate_check_in *check_in,
+                              int32_t outcome,
+                              int64_t now_millis,
+                              int32_t *noted);
+
+/**
+ * Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
+ * After `otagate_reader_attend`, `otagate_reader_identify`, and a decision that asks for a claim.
+ *
+ * Owns: what `who` points at is the reader's, until its next decision.
+ * NULL: neither may be.
+ * Threads: one at a time for each reader.
+ * Errors: `NULL`, `STRUCT_SIZE`, `BUSY`, `NOTHING` after another call, or none; `who` says nobody then.
+ * Since: 0.1.
+ */
+int32_t otagate_reader_who(struct otagate_reader *reader, struct otagate_who *who);
 
 /**
  * Explains a check-in: every question that was asked, with the values compared, by the same code that decides;

@@ -74,6 +74,15 @@ pub fn attend<'f, L: Ledger, T: Trace>(
     Ok(Attended { found, decision, attempt, seen })
 }
 
+/// Puts what the ledger holds about the device among the facts, for a look that claims and notes nothing: a trace, say. It is asked where [`attend`] asks it.
+///
+/// # Errors
+/// The ledger failed.
+pub fn look<L: Ledger>(ledger: &L, found: &mut Found<'_>, now: Timestamp) -> Result<(), L::Error> {
+    let Some(who) = Who::of(found) else { return Ok(()) };
+    look_up(ledger, &who, found, now).map(drop)
+}
+
 /// How often it is looked at again because an outcome came in between; beyond it the offer is made as it was decided.
 const LOOKS_MAX: usize = 4;
 

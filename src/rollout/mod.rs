@@ -23,14 +23,16 @@ mod attend;
 mod conductor;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod ends;
 mod ledger;
 mod memory;
 mod statistics;
 mod step;
 mod store;
 
-pub use attend::{Attended, attend};
+pub use attend::{Attended, attend, look};
 pub use conductor::{Conductor, Fault, Moved, Outcome as MoveOutcome};
+pub use ends::Ends;
 pub use ledger::{ClaimAsk, Claimed, Held, Ledger, NoLedger, Noted, Of, OfferAsk, Report, Tried};
 pub use memory::{LedgerFault, LedgerRow, LedgerRows, MemoryLedger, PlaceRow};
 pub use statistics::{Outcome, Outcomes, Statistics};

@@ -1,5 +1,6 @@
-//! What is left to do about a decision: after the answer, and after the last byte. It is taken away from the reader, since a server has sent an answer only when the reader
-//! has decided others, and often on another thread.
+//! What is left to do about a decision: after the answer, and after the last byte. It is taken away from the
+//! reader, since a server has sent an answer only when the reader has decided others, and often on another
+//! thread.
 
 use crate::codes::*;
 use crate::failure::guard;
@@ -7,9 +8,8 @@ use crate::ledger::Books;
 use crate::store::HostStore;
 use crate::string::free;
 use crate::types::number;
-use otagate::rollout::{Ledger, Report};
+use otagate::rollout::{Ends, Ledger, Report};
 use otagate::store::Store;
-use otagate::wire::otadrive::Ends;
 use otagate::{CanonicalSerial, Change, Index, ProductId, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Every number of the interface. They are written down here and nowhere else, and a number that was given out is never given another meaning.
+//! Every number of the interface. They are written down here and nowhere else, and a number that was given
+//! out is never given another meaning.
 
 use otagate::Reason;
 use std::ffi::{CStr, c_char};

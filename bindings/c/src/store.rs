@@ -7,8 +7,9 @@
 //!                          otagate_found: known in that edition? else the document, checked once and kept
 //! ```
 //!
-//! A host finds rows, the crate wants checked values. Devices are many and small: they come as a struct and are checked each time. Products and groups are few and large: they come
-//! as JSON documents under an edition, are checked once, and a host that says the edition first hands over no document at all.
+//! A host finds rows, the crate wants checked values. Devices are many and small: they come as a struct and
+//! are checked each time. Products and groups are few and large: they come as JSON documents under an
+//! edition, are checked once, and a host that says the edition first hands over no document at all.
 
 use crate::codes::*;
 use crate::failure::{Failure, guard};

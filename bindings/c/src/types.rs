@@ -1,7 +1,9 @@
 //! The structs that cross, and how they are read and written.
 //!
-//! Each begins with its size as the program knows it, so that one that grew can be told from one that did not. A size that this library does not know is refused
-//! before anything else of the struct is looked at: smaller ones would be read or written beyond their end, larger ones ask for what this library does not have.
+//! Each begins with its size as the program knows it, so that one that grew can be told from one that did
+//! not. A size that this library does not know is refused before anything else of the struct is looked at:
+//! smaller ones would be read or written beyond their end, larger ones ask for what this library does not
+//! have.
 
 use crate::codes::*;
 use crate::failure::Failure;

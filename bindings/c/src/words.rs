@@ -1,5 +1,5 @@
-//! What serials, versions, ranks and shares mean (S1, W1 to W5, R2, R3), and the pure step of a rollout (R7, R8): for hosts that sort, show or simulate by the same
-//! rules.
+//! What serials, versions, ranks and shares mean (S1, W1 to W5, R2, R3), and the pure step of a rollout (R7,
+//! R8): for hosts that sort, show or simulate by the same rules.
 
 use crate::codes::*;
 use crate::failure::{Failure, guard};

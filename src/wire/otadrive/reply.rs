@@ -4,13 +4,13 @@ use super::super::{Body, Response};
 use super::{Call, Request};
 use crate::decide::identify;
 use crate::decide::trace::Trace;
-use crate::fleet::{CanonicalSerial, Change, Device, GroupId, Product, ProductId, Revision};
+use crate::fleet::{CanonicalSerial, Change, Device, Product, ProductId, Revision};
 use crate::lease::Lease;
 use crate::leases::Leases;
-use crate::rollout::{Attended, Ledger, Noted, Of, Outcome, Report, attend};
+use crate::rollout::{Attended, Ends, Ledger, Report, attend};
 use crate::store::{Fault, Found, Store, fetch};
 use crate::time::Timestamp;
-use crate::verdict::{Decision, Effect, Offer, Reason, Verdict};
+use crate::verdict::{Decision, Offer, Reason, Verdict};
 
 /// How long offers are leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,45 +49,6 @@ pub struct Reply {
     pub after: Vec<After>,
 }
 
-/// What is carried out once the last byte of an offer was sent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ends {
-    /// The product.
-    pub product: ProductId,
-    /// The device's group.
-    pub group: GroupId,
-    /// The canonical serial.
-    pub serial: Box<str>,
-    /// What is to be noted in the ledger, where it was offered on a rollout's account.
-    pub downloaded: Option<Report>,
-    /// It was firmware: its lease ends.
-    pub ends_lease: bool,
-    /// Its place among the downloads is given back: by firmware, and by a config or a resource that took one.
-    pub gives_back: bool,
-    /// How long the lease and the place among the downloads live on, in seconds: for a device whose connection broke just then.
-    pub grace_secs: u32,
-}
-
-impl Ends {
-    /// Shortens the lease, notes the download, and gives back the device's place among the downloads; gives what became of the note.
-    ///
-    /// # Errors
-    /// The ledger cannot be written: the place is given back when it lapses.
-    pub fn carry_out<L: Ledger>(&self, leases: &Leases, ledger: &L, now: Timestamp) -> Result<Option<Noted>, L::Error> {
-        let Self { product, group, serial, downloaded, ends_lease, gives_back, grace_secs } = self;
-        let at = now.plus_secs((*grace_secs).into());
-        if *ends_lease {
-            leases.finish(product, serial, at);
-        }
-        // The note first: a place lapses, what is not noted is lost.
-        let noted = downloaded.as_ref().map(|report| ledger.note(report, now)).transpose()?;
-        if *gives_back {
-            ledger.release(&Of { product, group, serial, run: None }, at)?;
-        }
-        Ok(noted)
-    }
-}
-
 /// What is carried out after the answer (V7).
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "there are at most two of them, and a box would burden every host")]
@@ -119,11 +80,7 @@ impl Request {
         let Attended { found, decision, .. } = attended;
         let response = self.respond(decision);
         let offer = decision.firmware_offer();
-        let expires_at = now.plus_secs(times.lease_secs.into());
-        let lease = found.identity().and_then(|(_, device)| {
-            let lease = Lease::of(decision, device.group(), &self.version, expires_at)?;
-            Some(Lease { attempt: attended.attempt.clone(), ..lease })
-        });
+        let lease = attended.lease(&self.version, now.plus_secs(times.lease_secs.into()));
         // The last byte of what this answer offers; of a list nothing is left to send.
         let last = match &decision.verdict {
             Verdict::Serve(Offer::Firmware(offer)) => sends_last_byte(&response, offer.artifact.size_bytes()),
@@ -131,34 +88,12 @@ impl Request {
             Verdict::Serve(Offer::Config(_) | Offer::Resources(_)) => true,
             _ => false,
         };
-        // Else a place that it has is of a download that goes on beside this.
-        let took_place = matches!(decision.effect, Some(Effect::Claim(claim)) if claim.downloads_max.is_some());
-        let ends = found.identity().filter(|_| last).map(|(product, device)| Ends {
-            product: product.id().clone(),
-            group: device.group().clone(),
-            serial: device.serial().into(),
-            // A list is no resource yet.
-            downloaded: self.downloaded(attended, times).filter(|_| !matches!(self.call, Call::ResourceList { .. })),
-            ends_lease: offer.is_some(),
-            gives_back: offer.is_some() || took_place,
-            grace_secs: times.grace_secs,
-        });
+        let ends = attended.ends(times.grace_secs).filter(|_| last);
         let mut after: Vec<After> = attended.seen.clone().map(After::Note).into_iter().collect();
         let update = matches!(self.call, Call::Update { .. });
         after.extend(found.reported(&self.check_in()).filter(|_| update).map(After::See));
         let leased = offer.is_some_and(|offer| offer.leased);
         Reply { leased, lease, ends, ..self.finish(response, decision, found.identity(), after) }
-    }
-
-    /// What is reported of the attempt once all of it was sent.
-    fn downloaded(&self, attended: &Attended<'_>, times: LeaseTimes) -> Option<Report> {
-        let (_, device) = attended.found.identity()?;
-        // A lease is of firmware: who fetches a config in the middle of a download has not finished that.
-        let is_leased = attended.decision.firmware_offer().is_some_and(|offer| offer.leased);
-        let leased = attended.found.lease().filter(|_| is_leased).and_then(|lease| lease.attempt.as_ref());
-        let attempt = attended.attempt.as_ref().or(leased)?;
-        let report = attempt.report(attended.found.group()?.rollout()?, device.serial(), Outcome::Downloaded)?;
-        Some(Report { grace_secs: times.grace_secs, ..report })
     }
 
     /// The reply to a sign of life, where the refusal of questions 1 to 4 is one.
