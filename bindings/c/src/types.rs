@@ -526,7 +526,8 @@ impl otagate_check_in {
     ///
     /// # Safety
     /// Its texts are NULL or valid for their length, for `'a`.
-    #[inline]
+    // As a call of its own it doubles what the boundary costs: the check-in would go through memory twice.
+    #[inline(always)]
     pub(crate) unsafe fn read<'a>(&self) -> Result<CheckIn<'a>, Failure> {
         // SAFETY: the caller's, for each of them.
         let (key, serial, version, hardware) = unsafe {
