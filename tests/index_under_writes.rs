@@ -259,8 +259,12 @@ fn every_answer_is_that_of_the_plain_store_at_the_same_revision() {
     // Now slowly, and one revision after the other.
     let (revisions, large) = (log.len(), log.iter().filter(|(_, changes)| changes.len() > 100).count());
     let (mut answers, mut counted) = (Vec::<Told>::new(), Vec::<Counted>::new());
-    let seen: Vec<BTreeSet<Revision>> =
-        told.iter().map(|(told, _)| told.iter().map(|(revision, ..)| *revision).collect()).collect();
+    let seen = |(told, counted): &(Vec<Told>, Vec<Counted>)| -> BTreeSet<Revision> {
+        let (told, counted) =
+            (told.iter().map(|(revision, ..)| *revision), counted.iter().map(|(revision, ..)| *revision));
+        told.chain(counted).collect()
+    };
+    let seen: Vec<BTreeSet<Revision>> = told.iter().map(seen).collect();
     for (told, counts) in told {
         answers.extend(told);
         counted.extend(counts);
