@@ -9,6 +9,7 @@ use crate::fleet::{
     WAVES_MAX, WaveSize, share_threshold,
 };
 use crate::time::Timestamp;
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::fmt;
 
 /// Moves rollouts on. Safe to run on several replicas at once: each step names the edition of the rollout that it was decided by, so one is let through and the
@@ -227,6 +228,40 @@ impl<'h, S: RolloutStore, L: Ledger> Conductor<'h, S, L> {
 }
 
 /// One line for the log.
+impl Outcome {
+    /// The stable name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Done(..) => "done",
+            Self::Lost => "lost",
+            Self::Held(_) => "held",
+            Self::Uncounted(_) => "uncounted",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// One flat object, the same in every language: `product`, `group`, `rollout`, `transition`, `outcome`, `revision` and `opened` (null, unless it was done), and
+/// `line`, the whole in words.
+impl Serialize for Moved {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (revision, opened) = match &self.outcome {
+            Outcome::Done(revision, opened) => (Some(revision), opened.as_ref()),
+            _ => (None, None),
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("product", &self.product)?;
+        map.serialize_entry("group", &self.group)?;
+        map.serialize_entry("rollout", &self.rollout)?;
+        map.serialize_entry("transition", &self.transition)?;
+        map.serialize_entry("outcome", self.outcome.name())?;
+        map.serialize_entry("revision", &revision)?;
+        map.serialize_entry("opened", &opened)?;
+        map.serialize_entry("line", &self.to_string())?;
+        map.end()
+    }
+}
+
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { product, group, rollout, transition, outcome } = self;

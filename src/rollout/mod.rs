@@ -20,6 +20,7 @@
 //! after outcomes. Everything takes `now`; nothing here reads a clock.
 
 mod attend;
+mod books;
 mod conductor;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
@@ -31,6 +32,7 @@ mod step;
 mod store;
 
 pub use attend::{Attended, attend, look};
+pub use books::{Books, TellFault, Told};
 pub use conductor::{Conductor, Fault, Moved, Outcome as MoveOutcome};
 pub use ends::Ends;
 pub use ledger::{ClaimAsk, Claimed, Held, Ledger, NoLedger, Noted, Of, OfferAsk, Report, Tried};

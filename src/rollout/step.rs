@@ -3,6 +3,7 @@
 use super::statistics::Statistics;
 use crate::fleet::{Gate, Progress, Rollout, RolloutState};
 use crate::time::Timestamp;
+use serde::Serialize;
 use std::fmt;
 
 /// What is to be done about a rollout.
@@ -14,8 +15,9 @@ pub struct Step {
     pub transition: Option<Transition>,
 }
 
-/// A rollout moves on, or stops itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A rollout moves on, or stops itself. In JSON it is an object with its name under `kind`, the same in every language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Transition {
     /// The next wave opens, counted from 0, by a census that is still to be taken.
     OpenWave {

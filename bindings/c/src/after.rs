@@ -4,11 +4,10 @@
 
 use crate::codes::*;
 use crate::failure::guard;
-use crate::ledger::Books;
 use crate::store::HostStore;
 use crate::string::free;
 use crate::types::number;
-use otagate::rollout::{Ends, Ledger, Report};
+use otagate::rollout::{Books, Ends, Ledger, MemoryLedger, Report};
 use otagate::store::Store;
 use otagate::{CanonicalSerial, Change, Index, ProductId, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
@@ -30,7 +29,7 @@ pub(crate) enum From {
 
 pub(crate) struct Left {
     pub(crate) from: From,
-    pub(crate) books: Option<Arc<Books>>,
+    pub(crate) books: Option<Arc<Books<MemoryLedger>>>,
     pub(crate) register: Option<(ProductId, CanonicalSerial)>,
     pub(crate) seen: Option<Report>,
     pub(crate) reported: Option<Change>,

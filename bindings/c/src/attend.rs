@@ -5,14 +5,14 @@ use crate::after::{From, Left};
 use crate::codes::*;
 use crate::failure::{Failure, guard};
 use crate::last::Last;
-use crate::ledger::{Books, books, otagate_ledger};
+use crate::ledger::{books, noted, otagate_ledger};
 use crate::reader::{Inside, Source, enter, enter_anew, otagate_reader, plant};
 use crate::store::of_fault;
 use crate::string::otagate_string;
 use crate::types::*;
-use otagate::rollout::{Attended, Outcome, Report, attend, look};
+use otagate::rollout::{Attended, Books, MemoryLedger, Outcome};
 use otagate::store::{Store, fetch};
-use otagate::{CheckIn, NoTrace, ProductId, Reason, Recorder, Target, Timestamp, Want, decide, identify};
+use otagate::{CheckIn, NoTrace, ProductId, Reason, Recorder, Timestamp, decide, identify};
 use serde_json::json as make;
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn otagate_reader_attend(
 
 /// One check-in with a ledger.
 struct Attending<'a> {
-    books: &'a Arc<Books>,
+    books: &'a Arc<Books<MemoryLedger>>,
     ask: &'a CheckIn<'a>,
     until: Timestamp,
     now: Timestamp,
@@ -86,9 +86,7 @@ impl Attending<'_> {
         let Self { books, ask, until, now } = self;
         let view = store.view().map_err(Into::into)?;
         let mut found = fetch(&view, ask).map_err(of_fault)?;
-        let lease = found.identity().and_then(|(product, device)| books.leases.of(product.id(), device.serial(), *now));
-        found.lend(lease);
-        let attended = attend(&books.ledger, &mut found, ask, *until, *now, &mut NoTrace)?;
+        let attended = books.attend(&mut found, ask, *until, *now, &mut NoTrace)?;
         let Attended { found, decision, .. } = &attended;
         let made = last.copy(decision, ask, &from);
         last.about(found);
@@ -105,10 +103,6 @@ impl Attending<'_> {
             (left.books, left.seen, left.ends) = (Some((*books).clone()), attended.seen.clone(), ends);
             left.reported = reported.filter(|_| matches!(left.from, From::Fleet(_)));
             last.any = true;
-        }
-        if let (Some((product, device)), Some(lease)) = (found.identity(), attended.lease(ask.version, *until)) {
-            // Where the table is full, its device is decided anew on each request.
-            let _ = books.leases.keep(product.id(), device.serial(), lease, *now);
         }
         Ok((made, found.facts().key.map(|key| key.product.id().clone()), decision.reason))
     }
@@ -219,26 +213,14 @@ pub unsafe extern "C" fn otagate_reader_report(
 
 fn report<S: Store<Error: Into<Failure>>>(
     store: &S,
-    books: &Books,
+    books: &Books<MemoryLedger>,
     ask: &CheckIn<'_>,
     outcome: Outcome,
     now: Timestamp,
 ) -> Result<i32, Failure> {
     let view = store.view().map_err(Into::into)?;
     let found = fetch(&view, ask).map_err(of_fault)?;
-    let refused = identify(&found.facts(), ask, now, &mut NoTrace).is_some();
-    let Some((product, device)) = found.identity().filter(|_| !refused) else { return Ok(OTAGATE_NOTED_FOREIGN) };
-    let Some((group, rollout)) = found.group().and_then(|group| Some((group, group.rollout()?))) else {
-        return Ok(OTAGATE_NOTED_FOREIGN);
-    };
-    let about = matches!(
-        (rollout.target(), ask.want),
-        (Target::Firmware(_), Want::Firmware)
-            | (Target::Config(_), Want::Config)
-            | (Target::Resources(_), Want::Resources | Want::Resource(_))
-    );
-    let report = Report::new(product.id(), group.id(), rollout, device.serial(), outcome).filter(|_| about);
-    report.map_or(Ok(OTAGATE_NOTED_FOREIGN), |report| books.note(report, Some(rollout), now))
+    Ok(noted(books.note_of_device(&found, ask, outcome, now)?))
 }
 
 /// Whom the last decision of this reader is about: for logs, and for what the host itself keeps by device.
@@ -305,7 +287,7 @@ pub unsafe extern "C" fn otagate_reader_explain(
 
 fn explain<S: Store<Error: Into<Failure>>>(
     store: &S,
-    books: Option<&Books>,
+    books: Option<&Books<MemoryLedger>>,
     ask: &CheckIn<'_>,
     now: Timestamp,
     text: bool,
@@ -313,9 +295,7 @@ fn explain<S: Store<Error: Into<Failure>>>(
     let view = store.view().map_err(Into::into)?;
     let mut found = fetch(&view, ask).map_err(of_fault)?;
     if let Some(books) = books {
-        let lease = found.identity().and_then(|(product, device)| books.leases.of(product.id(), device.serial(), now));
-        found.lend(lease);
-        look(&books.ledger, &mut found, now)?;
+        books.look(&mut found, now)?;
     }
     let mut trace = Recorder::default();
     let decision = decide(&found.facts(), ask, now, &mut trace);

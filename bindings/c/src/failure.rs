@@ -1,6 +1,7 @@
 //! What can go wrong, how it is told, and where a panic stops.
 
 use crate::codes::*;
+use otagate::rollout::TellFault;
 use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -68,6 +69,17 @@ impl From<otagate::store::ReplaceFault> for Failure {
 impl From<otagate::TextFault> for Failure {
     fn from(fault: otagate::TextFault) -> Self {
         Self::new(OTAGATE_ERROR_TEXT, fault.to_string())
+    }
+}
+
+impl<E: Into<Self>> From<otagate::rollout::TellFault<E>> for Failure {
+    fn from(fault: otagate::rollout::TellFault<E>) -> Self {
+        match fault {
+            TellFault::Nothing(message) => Self::nothing(message),
+            TellFault::Argument(message) => Self::argument(message),
+            TellFault::Ledger(own) => own.into(),
+            other => Self::argument(other.to_string()),
+        }
     }
 }
 

@@ -5,13 +5,11 @@ use crate::failure::{Failure, guard};
 use crate::ledger::otagate_ledger;
 use crate::string::{free, otagate_string};
 use crate::types::*;
-use crate::words::describe;
 use otagate::fleet_file::{self, LoadError, Loaded};
-use otagate::rollout::{Conductor, MoveOutcome, Moved, Outcome, Report};
+use otagate::rollout::{Conductor, Outcome, Told};
 use otagate::store::Registered;
 use otagate::{
-    Change, DeviceRow, DeviceState, Fleet, FleetSpec, Index, Penalty, Product, ProductId, Reason, RolloutId, Run,
-    Snapshot, Timestamp,
+    Change, DeviceRow, DeviceState, Fleet, FleetSpec, Index, Product, ProductId, Reason, Snapshot, Timestamp,
 };
 use serde_json::{Value, json as make};
 use std::ffi::c_char;
@@ -615,25 +613,9 @@ pub unsafe extern "C" fn otagate_fleet_advance(
         let all = all.map_err(|fault| Failure::new(OTAGATE_ERROR_STORE, fault.to_string()))?;
         tell(moved, || match text {
             true => all.iter().fold(String::new(), |lines, moved| format!("{lines}{moved}\n")),
-            false => all.into_iter().map(describe_move).collect::<Value>().to_string(),
+            false => make!(all).to_string(),
         });
         Ok(())
-    })
-}
-
-fn describe_move(moved: Moved) -> Value {
-    let line = moved.to_string();
-    let Moved { product, group, rollout, transition, outcome } = moved;
-    let (name, revision, opened) = match outcome {
-        MoveOutcome::Done(revision, opened) => ("done", Some(revision), opened),
-        MoveOutcome::Lost => ("lost", None, None),
-        MoveOutcome::Held(_) => ("held", None, None),
-        MoveOutcome::Uncounted(_) => ("uncounted", None, None),
-        MoveOutcome::Refused(_) => ("refused", None, None),
-    };
-    make!({
-        "product": product, "group": group, "rollout": rollout, "transition": describe(Some(transition)),
-        "outcome": name, "revision": revision, "opened": opened, "line": line,
     })
 }
 
@@ -670,42 +652,16 @@ pub unsafe extern "C" fn otagate_fleet_report(
             (product, group, report.serial.field("serial")?, report.rollout.name("rollout")?)
         };
         let outcome = outcome(report.outcome)?;
-        let snapshot = index.snapshot();
-        let product = self::product(&snapshot, product)?;
-        let serial = product.read_serial(serial).map_err(|fault| Failure::argument(format!("the serial {fault}")))?;
-        let device = snapshot.device(product.id().as_str(), serial.as_str());
-        let group = match (group, &device) {
-            ("", None) => return Err(Failure::nothing(format!("there is no device `{}`", serial.as_str()))),
-            ("", Some(device)) => device.group().as_str(),
-            (named, _) => named,
-        };
-        let held = snapshot.group(product.id().as_str(), group);
-        let group = held.ok_or_else(|| Failure::nothing(format!("there is no group `{}`", group.escape_debug())))?;
-        let named = group.rollout().filter(|held| rollout.is_empty() || held.id().as_str() == rollout);
-        let current = named.and_then(|held| Report::new(product.id(), group.id(), held, serial.as_str(), outcome));
-        let about = match report.rollout_started_at_millis {
-            OTAGATE_NEVER => current,
+        let some = |text| Some(text).filter(|text: &&str| !text.is_empty());
+        let started_at = match report.rollout_started_at_millis {
+            OTAGATE_NEVER => None,
             _ if rollout.is_empty() => return Err(Failure::argument("`rollout_started_at_millis` is of no `rollout`")),
-            millis => {
-                let (product, group) = (product.id().clone(), group.id().clone());
-                let started_at = Timestamp::from_millis(millis);
-                let run = Run { product, group, rollout: RolloutId::new(rollout)?, started_at };
-                let over = || Report {
-                    run: run.clone(),
-                    serial: serial.as_str().into(),
-                    attempt: None,
-                    outcome,
-                    resumes: 0,
-                    penalty: Penalty { secs: 0, secs_max: 0 },
-                    grace_secs: 0,
-                };
-                // One that is over halts nobody, and makes nobody wait.
-                Some(current.filter(|current| current.run == run).unwrap_or_else(over))
-            }
+            millis => Some(Timestamp::from_millis(millis)),
         };
-        let Some(about) = about else { return Ok(()) };
-        let about = if report.attempt == 0 { about } else { about.of_attempt(report.attempt) };
-        *noted = books.note(about, named, Timestamp::from_millis(now_millis))?;
+        let attempt = Some(report.attempt).filter(|attempt| *attempt != 0);
+        let (group, rollout) = (some(group), some(rollout));
+        let told = Told { product, group, serial, rollout, started_at, attempt, outcome };
+        *noted = crate::ledger::noted(books.tell(&index.snapshot(), &told, Timestamp::from_millis(now_millis))?);
         Ok(())
     })
 }

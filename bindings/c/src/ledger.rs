@@ -5,8 +5,8 @@ use crate::failure::{Failure, guard};
 use crate::fleet::{fleet, otagate_fleet};
 use crate::string::{free, otagate_string};
 use crate::types::{json, name, out};
-use otagate::rollout::{Ledger, LedgerRows, MemoryLedger, Noted, Outcome, Report};
-use otagate::{GroupId, Leases, ProductId, Rollout, RolloutId, Run, Timestamp};
+use otagate::rollout::{Books, Ledger, LedgerRows, MemoryLedger, Noted};
+use otagate::{GroupId, ProductId, RolloutId, Run, Timestamp};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -15,25 +15,7 @@ use std::sync::Arc;
 ///
 /// Every function of a ledger may be called from any thread, several at once.
 pub struct otagate_ledger {
-    books: Arc<Books>,
-}
-
-pub(crate) struct Books {
-    pub(crate) ledger: MemoryLedger,
-    pub(crate) leases: Leases,
-}
-
-impl Books {
-    /// Notes what became of an attempt of that rollout, and ends the lease of firmware that is settled by it;
-    /// gives `OTAGATE_NOTED_...`.
-    pub(crate) fn note(&self, report: Report, of: Option<&Rollout>, now: Timestamp) -> Result<i32, Failure> {
-        let noted = noted(self.ledger.note(&report, now)?);
-        let settled = report.outcome > Outcome::Downloaded && noted == OTAGATE_NOTED_MOVED;
-        if settled && of.is_some_and(|rollout| rollout.target_version().is_some()) {
-            self.leases.finish(&report.run.product, &report.serial, now);
-        }
-        Ok(noted)
-    }
+    books: Arc<Books<MemoryLedger>>,
 }
 
 /// What a report changed, as a number.
@@ -49,14 +31,13 @@ pub(crate) fn noted(noted: Noted) -> i32 {
 ///
 /// # Safety
 /// NULL, or a ledger that was not freed.
-pub(crate) unsafe fn books<'a>(ledger: *const otagate_ledger) -> Result<&'a Arc<Books>, Failure> {
+pub(crate) unsafe fn books<'a>(ledger: *const otagate_ledger) -> Result<&'a Arc<Books<MemoryLedger>>, Failure> {
     // SAFETY: the caller's.
     unsafe { ledger.as_ref() }.map(|ledger| &ledger.books).ok_or_else(|| Failure::null("ledger"))
 }
 
 fn give(ledger: MemoryLedger, leases_max: u32) -> *mut otagate_ledger {
-    let leases = Leases::new(leases_max as usize);
-    Box::into_raw(Box::new(otagate_ledger { books: Arc::new(Books { ledger, leases }) }))
+    Box::into_raw(Box::new(otagate_ledger { books: Arc::new(Books::new(ledger, leases_max as usize)) }))
 }
 
 /// An empty ledger, with leases for at most so many devices at once: as many as download at a time. Where there

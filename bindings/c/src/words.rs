@@ -5,13 +5,13 @@ use crate::codes::*;
 use crate::failure::{Failure, guard};
 use crate::string::otagate_string;
 use crate::types::{bytes, json, name, number, out};
-use otagate::rollout::{Statistics, Step, Transition, step};
+use otagate::rollout::{Statistics, Step, step};
 use otagate::wire::{Range, parse_range};
 use otagate::{
     FleetSpec, GroupSpec, KeyHash, ProductFleetSpec, ProductSpec, RolloutSpec, SerialFault, SerialScheme,
     VersionRulesSpec,
 };
-use serde_json::{Value, json as make};
+use serde_json::json as make;
 use std::cmp::Ordering;
 use std::ffi::c_char;
 
@@ -264,21 +264,7 @@ pub unsafe extern "C" fn otagate_rollout_step(
         let rollout = fleet.products().next().and_then(|entry| entry.group("group")?.rollout());
         let rollout = rollout.ok_or_else(|| Failure::nothing("there is no rollout"))?;
         let Step { progress, transition } = step(rollout, &statistics, otagate::Timestamp::from_millis(now_millis));
-        *answer = otagate_string::give(make!({ "transition": describe(transition), "progress": progress }).to_string());
+        *answer = otagate_string::give(make!({ "transition": transition, "progress": progress }).to_string());
         Ok(())
     })
-}
-
-/// A transition as JSON.
-pub(crate) fn describe(transition: Option<Transition>) -> Value {
-    match transition {
-        None => Value::Null,
-        Some(Transition::OpenWave { wave, progress }) => {
-            make!({ "kind": "open-wave", "wave": wave, "progress": progress })
-        }
-        Some(Transition::Halt { failed, finished }) => {
-            make!({ "kind": "halt", "failed": failed, "finished": finished })
-        }
-        Some(Transition::Complete { progress }) => make!({ "kind": "complete", "progress": progress }),
-    }
 }
