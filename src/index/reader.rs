@@ -148,33 +148,88 @@ impl Reader {
     ) {
         assert_eq!(asks.len(), answers.len(), "as many answers as check-ins");
         let snapshot = self.cache.load();
+        let Self { keys, counts, shared, .. } = self;
         for (asks, answers) in asks.chunks(LOOK_AHEAD).zip(answers.chunks_mut(LOOK_AHEAD)) {
-            let mut serials = [CanonicalSerial::EMPTY; LOOK_AHEAD];
-            let mut places = [const { None }; LOOK_AHEAD];
-            let mut located: [Option<Located<'_>>; LOOK_AHEAD] = [const { None }; LOOK_AHEAD];
-            for (ask, (serial, (place, located))) in
-                asks.iter().zip(serials.iter_mut().zip(places.iter_mut().zip(&mut located)))
-            {
-                let found = self.keys.find(snapshot, ask.key);
-                *located = snapshot.locate(found.place, ask, serial);
-                *place = Some(found);
+            let mut answers = answers.iter_mut();
+            decide_some(snapshot, keys, counts, shared, asks, now, |_, decision| {
+                // As many as there are check-ins, in their order.
+                if let Some(answer) = answers.next() {
+                    *answer = give(decision);
+                }
+            });
+        }
+    }
+
+    /// The same for check-ins that are made on the way, from the columns of a table, say, so that no slice of them has to be: a check-in is 128 bytes.
+    ///
+    /// ```
+    /// use otagate::{CheckIn, Fleet, Index, Timestamp};
+    /// let serials = ["1", "2"];
+    /// let asks = serials.iter().map(|serial| CheckIn::new(b"guess", serial.as_bytes()));
+    /// let mut told = Vec::new();
+    /// let mut reader = Index::new(&Fleet::default()).reader();
+    /// reader.decide_all(asks, Timestamp::from_millis(0), |ask, decision| told.push((ask.serial.to_vec(), decision.status())));
+    /// assert_eq!(told, [(b"1".to_vec(), 401), (b"2".to_vec(), 401)]);
+    /// ```
+    pub fn decide_all<'a>(
+        &mut self,
+        asks: impl IntoIterator<Item = CheckIn<'a>>,
+        now: Timestamp,
+        mut give: impl FnMut(&CheckIn<'a>, &Decision<'_>),
+    ) {
+        let snapshot = self.cache.load();
+        let Self { keys, counts, shared, .. } = self;
+        let mut asks = asks.into_iter();
+        let mut some = [CheckIn::new(b"", b""); LOOK_AHEAD];
+        loop {
+            let mut len = 0;
+            for (place, ask) in some.iter_mut().zip(&mut asks) {
+                *place = ask;
+                len += 1;
             }
-            let touched = located.iter().flatten().fold(0, |all, located| all ^ snapshot.touch(located));
-            std::hint::black_box(touched);
-            for (at, (ask, answer)) in asks.iter().zip(answers).enumerate() {
-                let located = located[at].as_ref();
-                let found = located.and_then(|located| snapshot.find(located));
-                let facts = snapshot.facts(located, found);
-                let decision = decide(&facts, ask, now, &mut NoTrace);
-                if let (Some(found), 401) = (places[at], decision.status()) {
-                    pay(snapshot, found, ask);
-                }
-                if let Some(counts) = &mut self.counts {
-                    counts.count(snapshot, &self.shared, places[at].and_then(|found| found.place), &decision);
-                }
-                *answer = give(&decision);
+            decide_some(snapshot, keys, counts, shared, &some[..len], now, &mut give);
+            if len < LOOK_AHEAD {
+                return;
             }
         }
+    }
+}
+
+/// At most [`LOOK_AHEAD`] check-ins: their trips to RAM are made at once.
+#[inline]
+fn decide_some<'a>(
+    snapshot: &Snapshot,
+    keys: &mut KnownKeys,
+    counts: &mut Option<Counts>,
+    shared: &Arc<Shared>,
+    asks: &[CheckIn<'a>],
+    now: Timestamp,
+    mut give: impl FnMut(&CheckIn<'a>, &Decision<'_>),
+) {
+    let mut serials = [CanonicalSerial::EMPTY; LOOK_AHEAD];
+    let mut places = [const { None }; LOOK_AHEAD];
+    let mut located: [Option<Located<'_>>; LOOK_AHEAD] = [const { None }; LOOK_AHEAD];
+    for (ask, (serial, (place, located))) in
+        asks.iter().zip(serials.iter_mut().zip(places.iter_mut().zip(&mut located)))
+    {
+        let found = keys.find(snapshot, ask.key);
+        *located = snapshot.locate(found.place, ask, serial);
+        *place = Some(found);
+    }
+    let touched = located.iter().flatten().fold(0, |all, located| all ^ snapshot.touch(located));
+    std::hint::black_box(touched);
+    for (ask, (located, place)) in asks.iter().zip(located.iter().zip(places)) {
+        let located = located.as_ref();
+        let found = located.and_then(|located| snapshot.find(located));
+        let facts = snapshot.facts(located, found);
+        let decision = decide(&facts, ask, now, &mut NoTrace);
+        if let (Some(found), 401) = (place, decision.status()) {
+            pay(snapshot, found, ask);
+        }
+        if let Some(counts) = counts {
+            counts.count(snapshot, shared, place.and_then(|found| found.place), &decision);
+        }
+        give(ask, &decision);
     }
 }
 

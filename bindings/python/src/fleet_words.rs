@@ -1,0 +1,244 @@
+//! What goes between a fleet and Python besides decisions: changes and specifications as JSON, and values as the dataclasses of the package.
+
+use crate::decision::digests;
+use crate::failure::{Imported, invalid, refused};
+use crate::time::{datetime, timestamp};
+use otagate::fleet_file::Loaded;
+use otagate::rollout::{Moved, Noted, Outcome};
+use otagate::store::Registered;
+use otagate::{Census, Change, DeviceCount, DeviceRow, DeviceSpec, DeviceState, Problem, Timestamp, VerdictCount};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+
+const VALUES: &str = "otagate._values";
+static ENCODE: Imported = Imported::new(VALUES, "encode");
+static LOADS: Imported = Imported::new("json", "loads");
+static PATH: Imported = Imported::new("pathlib", "Path");
+static DEVICE: Imported = Imported::new(VALUES, "Device");
+static LOADED: Imported = Imported::new(VALUES, "Loaded");
+static FILE: Imported = Imported::new(VALUES, "FirmwareFile");
+static MOVED: Imported = Imported::new(VALUES, "Moved");
+static CENSUS: Imported = Imported::new(VALUES, "Census");
+static DEVICE_COUNT: Imported = Imported::new(VALUES, "DeviceCount");
+static VERDICT_COUNT: Imported = Imported::new(VALUES, "VerdictCount");
+static PROBLEM: Imported = Imported::new("otagate._errors", "Problem");
+
+/// JSON: as it stands, where it is text; else as the package writes what it is given.
+pub(crate) fn text_of(given: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let py = given.py();
+    let text = match given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>() {
+        true => given.clone(),
+        false => ENCODE.get(py)?.call1((given,))?,
+    };
+    Ok(match text.cast::<PyBytes>() {
+        Ok(bytes) => bytes.as_bytes().to_vec(),
+        Err(_) => text.cast::<PyString>()?.to_str()?.as_bytes().to_vec(),
+    })
+}
+
+pub(crate) fn loads<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    LOADS.get(py)?.call1((text,))
+}
+
+/// One change, several, or JSON of either; what is wrong with any of them is told with its place.
+pub(crate) fn changes(given: &Bound<'_, PyAny>) -> PyResult<Vec<Change>> {
+    let json = given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>();
+    let given = match json {
+        true => LOADS.get(given.py())?.call1((given,)).map_err(no_json)?,
+        false => given.clone(),
+    };
+    if given.cast::<PyMapping>().is_ok() {
+        let one = serde_json::from_slice(&text_of(&given)?);
+        return one.map(|change| vec![change]).map_err(|error| refused([("".to_owned(), &*told(&error))]));
+    }
+    let mut read = Vec::new();
+    let mut wrong = Vec::new();
+    for (at, each) in given.try_iter()?.enumerate() {
+        match serde_json::from_slice(&text_of(&each?)?) {
+            Ok(change) => read.push(change),
+            Err(error) => wrong.push((format!("changes[{at}]"), told(&error))),
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(read),
+        false => Err(refused(wrong.iter().map(|(place, message)| (place.clone(), &**message)))),
+    }
+}
+
+fn no_json(error: PyErr) -> PyErr {
+    refused([("".to_owned(), &*format!("the text is no JSON: {error}"))])
+}
+
+/// Without line and column: the text is not the caller's.
+fn told(error: &serde_json::Error) -> String {
+    let all = error.to_string();
+    match all.rfind(" at line ") {
+        Some(at) => all[..at].to_owned(),
+        None => all,
+    }
+}
+
+/// Rows to be added, owned, so that the GIL can go.
+pub(crate) type Rows = Vec<Row>;
+
+pub(crate) struct Row {
+    serial: String,
+    state: DeviceState,
+    group: String,
+    entered_at: Timestamp,
+    version: Option<String>,
+    hardware: Option<String>,
+}
+
+impl Row {
+    pub(crate) fn borrowed(&self) -> DeviceRow<'_> {
+        DeviceRow {
+            serial: &self.serial,
+            state: self.state,
+            group: &self.group,
+            entered_at: self.entered_at,
+            version: self.version.as_deref(),
+            hardware: self.hardware.as_deref(),
+        }
+    }
+}
+
+/// A `Device`, or anything with its attributes.
+pub(crate) fn row(given: &Bound<'_, PyAny>) -> PyResult<Row> {
+    let DeviceSpec { serial, state, group, entered_at, pin, cap, version, hardware, .. } = device_spec(given)?;
+    if pin.is_some() || cap.is_some() {
+        return Err(invalid("a device that is added has a `pin` or a `cap`: apply `pin-device` or `cap-device`"));
+    }
+    Ok(Row { serial, state, group, entered_at, version, hardware })
+}
+
+/// Reads a `Device`, or anything with its attributes: a row of an ORM, say. What is not there is not known.
+pub(crate) fn device_spec(given: &Bound<'_, PyAny>) -> PyResult<DeviceSpec> {
+    let known = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
+        Ok(given.getattr_opt(name)?.filter(|value| !value.is_none()))
+    };
+    let text = |name: &str| known(name)?.map(|value| value.extract::<String>()).transpose();
+    let needed =
+        |name: &str| -> PyResult<String> { text(name)?.ok_or_else(|| invalid(format!("a device has no `{name}`"))) };
+    Ok(DeviceSpec {
+        serial: needed("serial")?,
+        state: state(&needed("state")?)?,
+        group: needed("group")?,
+        entered_at: known("entered_at")?.map(|at| timestamp(&at, "entered_at")).transpose()?.unwrap_or_default(),
+        pin: text("pin")?,
+        cap: text("cap")?,
+        version: text("version")?,
+        hardware: text("hardware")?,
+        earlier_groups: Vec::new(),
+    })
+}
+
+pub(crate) fn state(name: &str) -> PyResult<DeviceState> {
+    Ok(match name {
+        "new" => DeviceState::New,
+        "verified" => DeviceState::Verified,
+        "blocked" => DeviceState::Blocked,
+        "disabled" => DeviceState::Disabled,
+        "quota" => DeviceState::Quota,
+        other => return Err(invalid(format!("a device is `{}`, which is no state", other.escape_debug()))),
+    })
+}
+
+pub(crate) fn state_name(state: DeviceState) -> &'static str {
+    match state {
+        DeviceState::New => "new",
+        DeviceState::Verified => "verified",
+        DeviceState::Blocked => "blocked",
+        DeviceState::Disabled => "disabled",
+        DeviceState::Quota => "quota",
+    }
+}
+
+pub(crate) fn device<'py>(py: Python<'py>, spec: &DeviceSpec) -> PyResult<Bound<'py, PyAny>> {
+    let DeviceSpec { serial, state, group, entered_at, pin, cap, version, hardware, .. } = spec;
+    let said = PyDict::new(py);
+    said.set_item("pin", pin)?;
+    said.set_item("cap", cap)?;
+    said.set_item("version", version)?;
+    said.set_item("hardware", hardware)?;
+    said.set_item("entered_at", datetime(py, *entered_at)?)?;
+    DEVICE.get(py)?.call((serial, state_name(*state), group), Some(&said))
+}
+
+pub(crate) fn described<'py>(py: Python<'py>, loaded: &Loaded) -> PyResult<Bound<'py, PyAny>> {
+    let files = PyDict::new(py);
+    for file in &loaded.files {
+        let path = PATH.get(py)?.call1((&file.path,))?;
+        let made = FILE.get(py)?.call1((&file.locator, path, file.size_bytes, digests(py, &file.digests)?))?;
+        files.set_item(&file.locator, made)?;
+    }
+    let lint = |lint: &otagate::fleet_file::FileProblem| {
+        PROBLEM.get(py)?.call1((format!("{}:{}:{}", lint.file.display(), lint.line, lint.column), &lint.message))
+    };
+    let lints = loaded.lints.iter().map(lint).collect::<PyResult<Vec<_>>>()?;
+    let counted: Vec<_> = loaded.counted.iter().map(ToString::to_string).collect();
+    let dir = PATH.get(py)?.call1((&loaded.firmware_dir,))?;
+    LOADED.get(py)?.call1((PyTuple::new(py, lints)?, loaded.lints.more(), PyTuple::new(py, counted)?, dir, files))
+}
+
+pub(crate) fn moves<'py>(py: Python<'py>, moved: &[Moved]) -> PyResult<Bound<'py, PyAny>> {
+    let one = |moved: &Moved| {
+        let told = serde_json::to_string(moved).map_err(|error| invalid(error.to_string()))?;
+        MOVED.get(py)?.call((), Some(&loads(py, &told)?.cast_into::<PyDict>()?))
+    };
+    let all = moved.iter().map(one).collect::<PyResult<Vec<_>>>()?;
+    Ok(all.into_pyobject(py)?.into_any())
+}
+
+pub(crate) fn counts<'py>(py: Python<'py>, counts: &[DeviceCount]) -> PyResult<Bound<'py, PyAny>> {
+    let one = |count: &DeviceCount| {
+        let DeviceCount { product, group, state, devices } = count;
+        DEVICE_COUNT.get(py)?.call1((product.as_str(), group.as_str(), state_name(*state), *devices))
+    };
+    let all = counts.iter().map(one).collect::<PyResult<Vec<_>>>()?;
+    Ok(all.into_pyobject(py)?.into_any())
+}
+
+pub(crate) fn verdicts<'py>(py: Python<'py>, counts: &[VerdictCount]) -> PyResult<Bound<'py, PyAny>> {
+    let one = |counted: &VerdictCount| {
+        let VerdictCount { product, reason, count } = counted;
+        let product = product.as_ref().map(|product| product.as_str());
+        VERDICT_COUNT.get(py)?.call1((product, reason.name(), reason.number(), reason.status(), *count))
+    };
+    let all = counts.iter().map(one).collect::<PyResult<Vec<_>>>()?;
+    Ok(all.into_pyobject(py)?.into_any())
+}
+
+pub(crate) fn census<'py>(py: Python<'py>, census: &Census) -> PyResult<Bound<'py, PyAny>> {
+    CENSUS.get(py)?.call1((census.eligible, census.counted, census.newcomers, census.threshold))
+}
+
+pub(crate) fn problems<'py>(py: Python<'py>, found: &[Problem]) -> PyResult<Bound<'py, PyAny>> {
+    let one = |problem: &Problem| PROBLEM.get(py)?.call1((&problem.place, &problem.message));
+    let all = found.iter().map(one).collect::<PyResult<Vec<_>>>()?;
+    Ok(all.into_pyobject(py)?.into_any())
+}
+
+pub(crate) fn registered(registered: Registered) -> &'static str {
+    match registered {
+        Registered::New => "new",
+        Registered::Known => "known",
+        Registered::Refused => "refused",
+    }
+}
+
+pub(crate) fn noted(noted: Noted) -> &'static str {
+    match noted {
+        Noted::Moved => "moved",
+        Noted::Known => "known",
+        Noted::Foreign => "foreign",
+    }
+}
+
+/// The outcome of that name, if it can be reported.
+pub(crate) fn outcome(name: &str) -> PyResult<Outcome> {
+    let named = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name && *outcome != Outcome::Offered);
+    named.ok_or_else(|| {
+        invalid(format!("outcome `{}` is none that can be reported: give `downloaded`, `missing`, `installed`, `confirmed` or `failed`", name.escape_debug()))
+    })
+}

@@ -1,0 +1,48 @@
+//! Times: Python's aware datetimes outside, milliseconds inside. The crate reads no clock; where a caller gives no `now`, this face reads it, here.
+
+use crate::failure::{Imported, invalid};
+use otagate::Timestamp;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use std::time::SystemTime;
+
+static DATETIME: Imported = Imported::new("datetime", "datetime");
+static EPOCH: Imported = Imported::new("otagate._values", "EPOCH");
+static MILLISECOND: Imported = Imported::new("otagate._values", "MILLISECOND");
+
+/// What a caller gave as `now`, or the clock.
+#[inline]
+pub(crate) fn now(given: Option<&Bound<'_, PyAny>>) -> PyResult<Timestamp> {
+    match given {
+        Some(given) => timestamp(given, "now"),
+        None => Ok(clock()),
+    }
+}
+
+fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// An aware datetime, rounded down to the millisecond. A naive one is refused: it would mean another time on another machine.
+pub(crate) fn timestamp(given: &Bound<'_, PyAny>, what: &str) -> PyResult<Timestamp> {
+    let py = given.py();
+    if !given.is_instance(DATETIME.get(py)?)? {
+        return Err(PyTypeError::new_err(format!(
+            "`{what}` must be a datetime with a time zone, not {}",
+            given.get_type().name()?
+        )));
+    }
+    if given.call_method0("utcoffset")?.is_none() {
+        return Err(invalid(format!(
+            "`{what}` is a naive datetime: give it a time zone, such as datetime.now(timezone.utc)"
+        )));
+    }
+    let since = given.sub(EPOCH.get(py)?)?;
+    Ok(Timestamp::from_millis(since.floor_div(MILLISECOND.get(py)?)?.extract()?))
+}
+
+/// As a datetime in UTC. Beyond the years 1 to 9999 there is none: `OverflowError`.
+pub(crate) fn datetime<'py>(py: Python<'py>, at: Timestamp) -> PyResult<Bound<'py, PyAny>> {
+    EPOCH.get(py)?.add(MILLISECOND.get(py)?.mul(at.millis())?)
+}
