@@ -126,6 +126,17 @@ fn same_decisions(
             "place {other:?} of {} in a batch; at {now:?}\n{ours:#?}\n{theirs:#?}",
             batch.len()
         );
+        let mut all = vec![String::new(); batch.len()];
+        reader.decide_all(
+            batch.len(),
+            |at| batch[at],
+            now,
+            |at, ask, decision| {
+                let another = if *ask == batch[at] { "" } else { "of another check-in: " };
+                all[at] = format!("{another}{}", json(decision));
+            },
+        );
+        prop_assert!(all == theirs, "made on the way; at {now:?}\n{all:#?}\n{theirs:#?}");
     }
     met.decisions += asks.len() as u64;
     Ok(())

@@ -160,37 +160,44 @@ impl Reader {
         }
     }
 
-    /// The same for check-ins that are made on the way, from the columns of a table, say, so that no slice of them has to be: a check-in is 128 bytes.
+    /// The same for `len` check-ins that `ask` makes on the way, from the columns of a table, say, so that no slice of them has to be: each is 128 bytes. Both
+    /// functions are called once for each, in order; `give` may come up to sixteen later.
     ///
     /// ```
     /// use otagate::{CheckIn, Fleet, Index, Timestamp};
     /// let serials = ["1", "2"];
-    /// let asks = serials.iter().map(|serial| CheckIn::new(b"guess", serial.as_bytes()));
-    /// let mut told = Vec::new();
+    /// let mut statuses = [0; 2];
     /// let mut reader = Index::new(&Fleet::default()).reader();
-    /// reader.decide_all(asks, Timestamp::from_millis(0), |ask, decision| told.push((ask.serial.to_vec(), decision.status())));
-    /// assert_eq!(told, [(b"1".to_vec(), 401), (b"2".to_vec(), 401)]);
+    /// reader.decide_all(
+    ///     serials.len(),
+    ///     |at| CheckIn::new(b"guess", serials[at].as_bytes()),
+    ///     Timestamp::from_millis(0),
+    ///     |at, _ask, decision| statuses[at] = decision.status(),
+    /// );
+    /// assert_eq!(statuses, [401, 401]);
     /// ```
     pub fn decide_all<'a>(
         &mut self,
-        asks: impl IntoIterator<Item = CheckIn<'a>>,
+        len: usize,
+        mut ask: impl FnMut(usize) -> CheckIn<'a>,
         now: Timestamp,
-        mut give: impl FnMut(&CheckIn<'a>, &Decision<'_>),
+        mut give: impl FnMut(usize, &CheckIn<'a>, &Decision<'_>),
     ) {
         let snapshot = self.cache.load();
         let Self { keys, counts, shared, .. } = self;
-        let mut asks = asks.into_iter();
         let mut some = [CheckIn::new(b"", b""); LOOK_AHEAD];
-        loop {
-            let mut len = 0;
-            for (place, ask) in some.iter_mut().zip(&mut asks) {
-                *place = ask;
-                len += 1;
+        let mut from = 0;
+        while from < len {
+            let some = &mut some[..LOOK_AHEAD.min(len - from)];
+            for (at, place) in some.iter_mut().enumerate() {
+                *place = ask(from + at);
             }
-            decide_some(snapshot, keys, counts, shared, &some[..len], now, &mut give);
-            if len < LOOK_AHEAD {
-                return;
-            }
+            let mut at = from;
+            decide_some(snapshot, keys, counts, shared, some, now, |ask, decision| {
+                give(at, ask, decision);
+                at += 1;
+            });
+            from += some.len();
         }
     }
 }

@@ -189,6 +189,27 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// The rows of all batches, one after the other.
+struct Rows<'b, 'a> {
+    batches: &'b [Batch<'a>],
+    /// The row that the first of them begins with.
+    from: usize,
+}
+
+impl<'a> Rows<'_, 'a> {
+    /// The check-in of that row; rows are asked for in order.
+    #[inline(always)]
+    fn check_in(&mut self, at: usize) -> CheckIn<'a> {
+        while let [batch, rest @ ..] = self.batches {
+            if at - self.from < batch.len {
+                return batch.check_in(at - self.from);
+            }
+            (self.batches, self.from) = (rest, self.from + batch.len);
+        }
+        CheckIn::new(b"", b"")
+    }
+}
+
 /// The reasons in their order, as a column's dictionary has them, and where each number stands in it.
 struct Reasons {
     places: [u8; 256],
@@ -246,22 +267,30 @@ impl Tables {
         let batches = self.0.iter().map(|table| Batch::of(table, key)).collect::<PyResult<Vec<_>>>()?;
         let len = batches.iter().map(|batch| batch.len).sum();
         let decide = || {
-            let (mut statuses, mut reasons) = (Vec::<u16>::with_capacity(len), Vec::<u8>::with_capacity(len));
-            let (mut retries, mut known) = (vec![0_u32; len], None::<Vec<bool>>);
-            let mut versions = Vec::<i32>::with_capacity(len);
+            let (mut statuses, mut reasons, mut versions) = (vec![0_u16; len], vec![0_u8; len], vec![-1_i32; len]);
+            let mut retries = None::<(Vec<u32>, Vec<bool>)>;
             let (told, mut meant) = (Reasons::new(), Meant::default());
-            let asks = batches.iter().flat_map(|batch| (0..batch.len).map(|at| batch.check_in(at)));
-            readers.decide_all(index, asks, now, |ask, decided| {
-                plant(ask.version);
-                let at = statuses.len();
-                statuses.push(decided.status());
-                reasons.push(told.places[usize::from(decided.reason.number()) & 255]);
-                versions.push(meant.place(decided).unwrap_or(-1));
-                if let Some(secs) = decided.retry_after_secs {
-                    retries[at] = secs;
-                    known.get_or_insert_with(|| vec![false; len])[at] = true;
-                }
-            });
+            let mut rows = Rows { batches: &batches, from: 0 };
+            readers.decide_all(
+                index,
+                len,
+                |at| rows.check_in(at),
+                now,
+                |at, ask, decided| {
+                    plant(ask.version);
+                    statuses[at] = decided.status();
+                    reasons[at] = told.places[usize::from(decided.reason.number()) & 255];
+                    if let Some(place) = meant.place(decided) {
+                        versions[at] = place;
+                    }
+                    if let Some(secs) = decided.retry_after_secs {
+                        let (retries, known) = retries.get_or_insert_with(|| (vec![0; len], vec![false; len]));
+                        (retries[at], known[at]) = (secs, true);
+                    }
+                },
+            );
+            let (retries, retries_known) = retries.unwrap_or_else(|| (vec![0; len], vec![false; len]));
+            let retries_known = NullBuffer::from(retries_known);
             // A row without a firmware that is meant is null.
             let none = versions.iter().any(|place| *place < 0);
             let nulls = none.then(|| NullBuffer::from_iter(versions.iter().map(|place| *place >= 0)));
@@ -269,7 +298,6 @@ impl Tables {
             let names: StringArray = meant.names.iter().map(Some).collect();
             // A dictionary of nothing has no place 0.
             let names = if names.is_empty() { StringArray::from(vec![""]) } else { names };
-            let retries_known = NullBuffer::from(known.unwrap_or_else(|| vec![false; len]));
             let columns: Vec<(&str, ArrayRef, bool)> = vec![
                 ("status", Arc::new(UInt16Array::from(statuses)), false),
                 (

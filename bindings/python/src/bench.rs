@@ -2,11 +2,12 @@
 
 use crate::failure::guard;
 use crate::fleet::Fleet;
-use crate::input::{More, Text};
+use crate::input::Text;
 use crate::many;
 use crate::time::now;
-use otagate::NoTrace;
+use otagate::{CheckIn, NoTrace};
 use pyo3::prelude::*;
+use std::cell::OnceCell;
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -16,13 +17,12 @@ pub(crate) fn bench_decide(
     fleet: &Fleet,
     key: Text<'_>,
     serial: Text<'_>,
-    version: Option<Text<'_>>,
+    version: Text<'_>,
     times: u32,
 ) -> PyResult<f64> {
     guard(|| {
-        let more = More { version, hardware: None, digest: None, want: None, resource: None };
-        let (ask, at) = (more.check_in(&key, &serial)?, now(None)?);
-        let mut reader = fleet.index.reader();
+        let ask = CheckIn { version: version.bytes(), ..CheckIn::new(key.bytes(), serial.bytes()) };
+        let (at, mut reader) = (now(None)?, fleet.index.reader());
         let since = Instant::now();
         for _ in 0..times {
             black_box(reader.decide(black_box(&ask), at, &mut NoTrace).reason);
@@ -35,9 +35,8 @@ pub(crate) fn bench_decide(
 #[pyfunction]
 pub(crate) fn bench_many(fleet: &Fleet, rows: &Bound<'_, PyAny>, times: u32) -> PyResult<f64> {
     guard(|| {
-        let held = many::hold(rows)?;
-        let texts = held.texts()?;
-        let (asks, at) = (many::check_ins(&texts), now(None)?);
+        let (held, texts) = (many::Held::of(rows)?, OnceCell::new());
+        let (asks, at) = (many::check_ins(&held.spans(&texts)?), now(None)?);
         let mut reader = fleet.index.reader();
         let mut reasons = vec![0; asks.len()];
         let since = Instant::now();

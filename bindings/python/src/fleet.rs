@@ -7,7 +7,7 @@ use crate::explain::Explanation;
 use crate::failure::{guard, invalid, not_found, of_problems, of_replace, plant, refused};
 use crate::fleet_words::{Rows, changes, described, device, outcome, registered, row, text_of};
 use crate::given::Given;
-use crate::input::{More, Text};
+use crate::input::{Said, Text};
 use crate::many;
 use crate::readers::Readers;
 use crate::time::now;
@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyType};
+use std::cell::OnceCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -202,20 +203,20 @@ impl Fleet {
     fn decide(
         &self,
         py: Python<'_>,
-        key: Text<'_>,
-        serial: Text<'_>,
-        version: Option<Text<'_>>,
-        hardware: Option<Text<'_>>,
-        digest: Option<(String, Text<'_>)>,
-        want: Option<&str>,
-        resource: Option<Text<'_>>,
+        key: &Bound<'_, PyAny>,
+        serial: &Bound<'_, PyAny>,
+        version: Option<&Bound<'_, PyAny>>,
+        hardware: Option<&Bound<'_, PyAny>>,
+        digest: Option<&Bound<'_, PyAny>>,
+        want: Option<&Bound<'_, PyAny>>,
+        resource: Option<&Bound<'_, PyAny>>,
         now: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<Decision>> {
         guard(|| {
-            let more = More { version, hardware, digest, want, resource };
-            let ask = more.check_in(&key, &serial)?;
-            plant(ask.version);
-            self.readers.decide(py, &self.index, &ask, now)
+            Said { key, serial, version, hardware, digest, want, resource }.with(|ask| {
+                plant(ask.version);
+                self.readers.decide(py, &self.index, ask, now)
+            })
         })
     }
 
@@ -241,9 +242,9 @@ impl Fleet {
             if key.is_some() {
                 return Err(invalid("`key` is for tables of Arrow: a row brings its own"));
             }
-            let rows = many::hold(check_ins)?;
-            let texts = rows.texts()?;
-            let all = many::Many { py, index: &self.index, readers: &self.readers, texts: &texts, now: at };
+            let (rows, texts) = (many::Held::of(check_ins)?, OnceCell::new());
+            let all =
+                many::Many { py, index: &self.index, readers: &self.readers, rows: &rows.spans(&texts)?, now: at };
             match into {
                 None | Some("decisions") => Ok(PyList::new(py, all.decisions()?)?.into_any()),
                 Some("status") => Ok(PyBytes::new(py, &all.statuses()).into_any()),
@@ -260,25 +261,25 @@ impl Fleet {
         &self,
         py: Python<'_>,
         ledger: &Ledger,
-        key: Text<'_>,
-        serial: Text<'_>,
-        version: Option<Text<'_>>,
-        hardware: Option<Text<'_>>,
-        digest: Option<(String, Text<'_>)>,
-        want: Option<&str>,
-        resource: Option<Text<'_>>,
+        key: &Bound<'_, PyAny>,
+        serial: &Bound<'_, PyAny>,
+        version: Option<&Bound<'_, PyAny>>,
+        hardware: Option<&Bound<'_, PyAny>>,
+        digest: Option<&Bound<'_, PyAny>>,
+        want: Option<&Bound<'_, PyAny>>,
+        resource: Option<&Bound<'_, PyAny>>,
         lease_secs: u32,
         now: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Attended> {
         guard(|| {
-            let more = More { version, hardware, digest, want, resource };
-            let ask = more.check_in(&key, &serial)?;
-            let now = self::now(now)?;
-            plant(ask.version);
-            let (attended, product, reason) =
-                ledger.attend(py, &self.index, Source::Fleet(self.index.clone()), &ask, lease_secs, now)?;
-            self.readers.count(&self.index, product.as_ref(), reason);
-            Ok(attended)
+            let at = self::now(now)?;
+            Said { key, serial, version, hardware, digest, want, resource }.with(|ask| {
+                plant(ask.version);
+                let source = Source::Fleet(self.index.clone());
+                let (attended, product, reason) = ledger.attend(py, &self.index, source, ask, lease_secs, at)?;
+                self.readers.count(py, &self.index, product.as_ref(), reason);
+                Ok(attended)
+            })
         })
     }
 
@@ -307,15 +308,16 @@ impl Fleet {
         &self,
         ledger: &Ledger,
         outcome: &str,
-        key: Text<'_>,
-        serial: Text<'_>,
-        want: Option<&str>,
-        resource: Option<Text<'_>>,
+        key: &Bound<'_, PyAny>,
+        serial: &Bound<'_, PyAny>,
+        want: Option<&Bound<'_, PyAny>>,
+        resource: Option<&Bound<'_, PyAny>>,
         now: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<&'static str> {
         guard(|| {
-            let more = More { version: None, hardware: None, digest: None, want, resource };
-            ledger.report(&self.index, &more.check_in(&key, &serial)?, self::outcome(outcome)?, self::now(now)?)
+            let (outcome, at) = (self::outcome(outcome)?, self::now(now)?);
+            Said { key, serial, version: None, hardware: None, digest: None, want, resource }
+                .with(|ask| ledger.report(&self.index, ask, outcome, at))
         })
     }
 
@@ -363,21 +365,22 @@ impl Fleet {
     #[allow(clippy::too_many_arguments, reason = "they are what a device says")]
     fn explain(
         &self,
-        key: Text<'_>,
-        serial: Text<'_>,
-        version: Option<Text<'_>>,
-        hardware: Option<Text<'_>>,
-        digest: Option<(String, Text<'_>)>,
-        want: Option<&str>,
-        resource: Option<Text<'_>>,
+        key: &Bound<'_, PyAny>,
+        serial: &Bound<'_, PyAny>,
+        version: Option<&Bound<'_, PyAny>>,
+        hardware: Option<&Bound<'_, PyAny>>,
+        digest: Option<&Bound<'_, PyAny>>,
+        want: Option<&Bound<'_, PyAny>>,
+        resource: Option<&Bound<'_, PyAny>>,
         ledger: Option<&Ledger>,
         now: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Explanation> {
         guard(|| {
-            let more = More { version, hardware, digest, want, resource };
-            let ask: CheckIn<'_> = more.check_in(&key, &serial)?;
-            plant(ask.version);
-            Explanation::of(&self.index, ledger, &ask, self::now(now)?)
+            let at = self::now(now)?;
+            Said { key, serial, version, hardware, digest, want, resource }.with(|ask| {
+                plant(ask.version);
+                Explanation::of(&self.index, ledger, ask, at)
+            })
         })
     }
 
@@ -495,7 +498,7 @@ impl Fleet {
     /// Drops old revisions that nobody looks at any more, and says how many are held still.
     fn reclaim(&self, py: Python<'_>) -> PyResult<usize> {
         guard(|| {
-            self.readers.refresh();
+            self.readers.refresh(py);
             Ok(py.detach(|| self.index.reclaim()))
         })
     }

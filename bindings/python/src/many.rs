@@ -4,82 +4,113 @@ use crate::decision::Decision;
 use crate::failure::{invalid, plant};
 use crate::fleet::LARGE;
 use crate::given::Given;
-use crate::input::Text;
+use crate::input::{Text, span};
 use crate::readers::Readers;
 use otagate::{CheckIn, Decision as Decided, Index, Timestamp};
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
+use std::cell::OnceCell;
 
 /// Rows of (key, serial), (key, serial, version) or (key, serial, version, hardware).
 ///
-/// A tuple never changes, and neither do its texts: as long as the tuples are held, what was read of them stands, whatever becomes of the list.
+/// A tuple never changes, and neither do its texts: as long as the rows are held, what was read of them stands, whatever becomes of the list.
 pub(crate) struct Held<'py> {
-    rows: Vec<Bound<'py, PyTuple>>,
+    rows: Bound<'py, PyTuple>,
 }
 
-/// Holds the rows.
-pub(crate) fn hold<'py>(given: &Bound<'py, PyAny>) -> PyResult<Held<'py>> {
-    let one = |row: Bound<'py, PyAny>| match row.cast_into::<PyTuple>() {
-        Ok(tuple) => Ok(tuple),
-        Err(other) => {
-            let other = other.into_inner();
-            match other.cast::<PyList>() {
-                Ok(list) => Ok(list.to_tuple()),
-                Err(_) => {
-                    Err(PyTypeError::new_err(format!("a check-in must be a tuple, not {}", other.get_type().name()?)))
-                }
-            }
-        }
-    };
-    let rows = match given.cast_exact::<PyList>() {
-        Ok(list) => list.iter().map(one).collect::<PyResult<_>>()?,
-        Err(_) => given.try_iter()?.map(|row| one(row?)).collect::<PyResult<_>>()?,
-    };
-    Ok(Held { rows })
-}
+/// What a row says: key, serial, version, hardware.
+pub(crate) type Row<'a> = [&'a [u8]; 4];
 
 impl<'py> Held<'py> {
-    /// What the rows say.
-    pub(crate) fn texts(&self) -> PyResult<Vec<[Text<'_>; 4]>> {
-        self.rows.iter().enumerate().map(|(at, row)| texts(at, row)).collect()
+    pub(crate) fn of(given: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(list) = given.cast_exact::<PyList>() {
+            return Ok(Self { rows: list.to_tuple() });
+        }
+        let rows = given.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        Ok(Self { rows: PyTuple::new(given.py(), rows)? })
+    }
+
+    /// What the rows say; `texts` keeps what had to be written anew.
+    pub(crate) fn spans<'a>(&'a self, texts: &'a OnceCell<Vec<[Text<'a>; 4]>>) -> PyResult<Vec<Row<'a>>> {
+        if let Some(rows) = self.plain() {
+            return Ok(rows);
+        }
+        let read = self.rows.iter_borrowed().enumerate().map(|(at, row)| any_row(at, row)).collect::<PyResult<_>>()?;
+        Ok(texts.get_or_init(|| read).iter().map(|row| row.each_ref().map(Text::bytes)).collect())
+    }
+
+    /// Tuples of `str` and `bytes`, as nearly all are.
+    fn plain<'a>(&'a self) -> Option<Vec<Row<'a>>> {
+        let len = self.rows.len();
+        let mut all = Vec::with_capacity(len);
+        for at in 0..len {
+            // SAFETY: the place is there, and the tuple holds what stands there; each row is exactly a tuple, so that it holds its fields, for as long as
+            // `self` is borrowed. This thread is attached.
+            unsafe {
+                let row = ffi::PyTuple_GetItem(self.rows.as_ptr(), at as ffi::Py_ssize_t);
+                if ffi::PyTuple_CheckExact(row) == 0 {
+                    return None;
+                }
+                let fields = ffi::PyTuple_Size(row);
+                if !(2..=4).contains(&fields) {
+                    return None;
+                }
+                let mut read: Row<'a> = [&b""[..]; 4];
+                for (place, text) in (0..fields).zip(&mut read) {
+                    let field = ffi::PyTuple_GetItem(row, place);
+                    match span(field) {
+                        Some(bytes) => *text = bytes,
+                        None if place >= 2 && field == ffi::Py_None() => {}
+                        None => return None,
+                    }
+                }
+                all.push(read);
+            }
+        }
+        Some(all)
     }
 }
 
-#[inline]
-fn texts<'a>(at: usize, row: &'a Bound<'_, PyTuple>) -> PyResult<[Text<'a>; 4]> {
-    let len = row.len();
+/// A row by the long way: a tuple or a list, of whatever a text may be.
+fn any_row<'a>(at: usize, row: Borrowed<'a, '_, PyAny>) -> PyResult<[Text<'a>; 4]> {
+    let py = row.py();
+    if !row.is_instance_of::<PyTuple>() && !row.is_instance_of::<PyList>() {
+        return Err(PyTypeError::new_err(format!("check-in {at} must be a tuple, not {}", row.get_type().name()?)));
+    }
+    let len = row.len()?;
     if !(2..=4).contains(&len) {
         return Err(invalid(format!(
             "check-in {at} has {len} fields: give (key, serial), (key, serial, version) or (key, serial, version, hardware)"
         )));
     }
-    let field = |place: usize| -> PyResult<Text<'a>> {
-        if place >= len {
-            return Ok(Text::EMPTY);
-        }
-        let field = row.get_borrowed_item(place)?;
+    let mut read = [Text::EMPTY; 4];
+    for (place, text) in read.iter_mut().enumerate().take(len) {
+        let field = row.get_item(place)?;
         if place >= 2 && field.is_none() {
-            return Ok(Text::EMPTY);
+            continue;
         }
-        Text::of(field).map_err(|error| {
-            let py = row.py();
-            let message = format!("check-in {at}, field {place}: {}", error.value(py));
-            if error.is_instance_of::<PyTypeError>(py) { PyTypeError::new_err(message) } else { error }
-        })
-    };
-    Ok([field(0)?, field(1)?, field(2)?, field(3)?])
+        // Copied: a list may lose it meanwhile.
+        let owned = Text::of(field.as_borrowed()).map(|text| text.bytes().to_vec());
+        *text = Text::owned(owned.map_err(|error| match error.is_instance_of::<PyTypeError>(py) {
+            true => PyTypeError::new_err(format!("check-in {at}, field {place}: {}", error.value(py))),
+            false => error,
+        })?);
+    }
+    Ok(read)
 }
 
-#[inline]
-fn check_in<'s>([key, serial, version, hardware]: &'s [Text<'_>; 4]) -> CheckIn<'s> {
-    CheckIn { version: version.bytes(), hardware: hardware.bytes(), ..CheckIn::new(key.bytes(), serial.bytes()) }
+#[inline(always)]
+fn check_in<'s>(row: &Row<'s>) -> CheckIn<'s> {
+    let [key, serial, version, hardware] = *row;
+    CheckIn { version, hardware, ..CheckIn::new(key, serial) }
 }
 
-/// The check-ins of such texts.
+/// The check-ins of such rows.
 #[cfg(feature = "bench")]
-pub(crate) fn check_ins<'s>(texts: &'s [[Text<'_>; 4]]) -> Vec<CheckIn<'s>> {
-    texts.iter().map(check_in).collect()
+pub(crate) fn check_ins<'s>(rows: &[Row<'s>]) -> Vec<CheckIn<'s>> {
+    rows.iter().map(check_in).collect()
 }
 
 /// A batch, and by whom it is decided.
@@ -87,29 +118,31 @@ pub(crate) struct Many<'a, 'py> {
     pub(crate) py: Python<'py>,
     pub(crate) index: &'a Index,
     pub(crate) readers: &'a Readers,
-    pub(crate) texts: &'a [[Text<'a>; 4]],
+    pub(crate) rows: &'a [Row<'a>],
     pub(crate) now: Timestamp,
 }
 
 impl<'a> Many<'a, '_> {
-    fn asks(&self) -> impl Iterator<Item = CheckIn<'a>> + use<'a> {
-        self.texts.iter().map(|texts| {
-            let ask = check_in(texts);
+    #[inline(always)]
+    fn ask(&self) -> impl FnMut(usize) -> CheckIn<'a> + use<'a> {
+        let rows = self.rows;
+        move |at| {
+            let ask = check_in(&rows[at]);
             plant(ask.version);
             ask
-        })
+        }
     }
 
-    /// Of each decision what `give` makes of it; without the GIL, where there are many: the rows are held, so what the texts point at stays.
+    /// Of each decision what `give` makes of it; without the GIL, where there are many: the rows are held, so what they point at stays.
     fn decide<R: Send>(&self, mut give: impl FnMut(&CheckIn<'_>, &Decided<'_>) -> R + Send) -> Vec<R> {
-        let Self { py, index, readers, texts, now } = *self;
-        let asks = self.asks();
+        let Self { py, index, readers, rows, now } = *self;
+        let ask = self.ask();
         let call = || {
-            let mut answers = Vec::with_capacity(texts.len());
-            readers.decide_all(index, asks, now, |ask, decided| answers.push(give(ask, decided)));
+            let mut answers = Vec::with_capacity(rows.len());
+            readers.decide_all(index, rows.len(), ask, now, |_, ask, decided| answers.push(give(ask, decided)));
             answers
         };
-        if texts.len() >= LARGE { py.detach(call) } else { call() }
+        if rows.len() >= LARGE { py.detach(call) } else { call() }
     }
 
     /// Two bytes each, in the machine's order: `numpy.frombuffer(statuses, "uint16")`, `memoryview(statuses).cast("H")`.
@@ -123,9 +156,9 @@ impl<'a> Many<'a, '_> {
     }
 
     pub(crate) fn decisions(&self) -> PyResult<Vec<Py<Decision>>> {
-        let Self { py, index, readers, texts, now } = *self;
-        if texts.len() < LARGE {
-            return readers.decide_objects(py, index, self.asks(), now);
+        let Self { py, index, readers, rows, now } = *self;
+        if rows.len() < LARGE {
+            return readers.decide_objects(py, index, rows.len(), self.ask(), now);
         }
         // Decided without the GIL, into what needs none; then one object for those that say the same.
         let mut memory = Memory::default();

@@ -1,7 +1,7 @@
 //! The readers of a fleet, for whichever thread asks, and the decisions that many devices share.
 //!
-//! A reader is for one thread at a time. Under a GIL the first of these is nearly always free; while a batch runs without it, or where there is no GIL, others are
-//! taken. Nobody waits: where all are taken, a reader is made for the call. So a process that was forked while another thread decided goes on too.
+//! A reader is for one thread at a time. Under a GIL there is one for whoever holds it; a batch that lets go of the GIL takes another, and so does everybody where
+//! there is none. Nobody waits: where all are taken, a reader is made for the call. So a process that was forked while another thread decided goes on too.
 
 use crate::decision::Decision;
 use crate::given::Given;
@@ -9,13 +9,61 @@ use crate::time::now;
 use otagate::{Artifact, CheckIn, Decision as Decided, Effect, Index, NoTrace, Offer, Reader, Timestamp, Verdict};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use std::cell::{Cell, UnsafeCell};
 
 const SLOTS: usize = 8;
 /// How many decisions a reader keeps to give them again: a power of two.
 const SHARED: usize = 256;
 
 #[derive(Default)]
-pub(crate) struct Readers([Mutex<Slot>; SLOTS]);
+pub(crate) struct Readers {
+    first: First,
+    others: [Mutex<Option<Own>>; SLOTS],
+}
+
+/// The reader of whoever holds the GIL, which no lock needs to guard: only that nobody is in it already, which Python may be that is called on the way.
+#[derive(Default)]
+struct First {
+    busy: Cell<bool>,
+    slot: UnsafeCell<Slot>,
+}
+
+// SAFETY: it is looked at only by a thread that is attached (`enter` asks for the token), and where there is a GIL, that is one at a time; interpreters
+// with a GIL of their own do not import this module. Where there is none, `enter` gives nothing.
+unsafe impl Sync for First {}
+// SAFETY: what is in it may go from thread to thread.
+unsafe impl Send for First {}
+
+/// Somebody is in it, until this is dropped.
+struct Entered<'a, 'py> {
+    first: &'a First,
+    _attached: Python<'py>,
+}
+
+impl First {
+    #[inline]
+    fn enter<'a, 'py>(&'a self, attached: Python<'py>) -> Option<Entered<'a, 'py>> {
+        if cfg!(Py_GIL_DISABLED) || self.busy.replace(true) {
+            return None;
+        }
+        Some(Entered { first: self, _attached: attached })
+    }
+}
+
+impl Entered<'_, '_> {
+    #[inline]
+    fn slot(&mut self) -> &mut Slot {
+        // SAFETY: `busy` was false, so there is no other `Entered`, and it is ours alone until it is false again.
+        unsafe { &mut *self.first.slot.get() }
+    }
+}
+
+impl Drop for Entered<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.first.busy.set(false);
+    }
+}
 
 #[derive(Default)]
 struct Slot {
@@ -31,7 +79,11 @@ struct Own {
 
 impl Own {
     fn new(index: &Index) -> Self {
-        Self { reader: index.reader(), shared: (0..SHARED).map(|_| None).collect() }
+        Self { reader: index.reader(), shared: Self::nothing_shared() }
+    }
+
+    fn nothing_shared() -> Vec<Option<Shared>> {
+        (0..SHARED).map(|_| None).collect()
     }
 }
 
@@ -43,8 +95,8 @@ struct Shared {
 }
 
 impl Readers {
-    /// Where this thread begins to look. With a GIL that is the first: its memory is warm.
-    fn first() -> usize {
+    /// Where this thread begins to look.
+    fn begin() -> usize {
         #[cfg(Py_GIL_DISABLED)]
         {
             use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,16 +108,25 @@ impl Readers {
         0
     }
 
-    #[inline]
-    fn with<R>(&self, index: &Index, call: impl FnOnce(&mut Own, &mut Option<(Py<PyAny>, Timestamp)>) -> R) -> R {
-        let first = Self::first();
+    /// A reader of those that a lock guards.
+    #[cold]
+    fn with_other<R>(&self, index: &Index, call: impl FnOnce(&mut Own) -> R) -> R {
+        let begin = Self::begin();
         for at in 0..SLOTS {
-            if let Some(mut slot) = self.0[(first + at) % SLOTS].try_lock() {
-                let Slot { own, at } = &mut *slot;
-                return call(own.get_or_insert_with(|| Own::new(index)), at);
+            if let Some(mut own) = self.others[(begin + at) % SLOTS].try_lock() {
+                return call(own.get_or_insert_with(|| Own::new(index)));
             }
         }
-        call(&mut Own::new(index), &mut None)
+        call(&mut Own::new(index))
+    }
+
+    /// A reader for a thread that is attached.
+    #[inline]
+    fn with<R>(&self, py: Python<'_>, index: &Index, call: impl FnOnce(&mut Own) -> R) -> R {
+        match self.first.enter(py) {
+            Some(mut entered) => call(entered.slot().own.get_or_insert_with(|| Own::new(index))),
+            None => self.with_other(index, call),
+        }
     }
 
     /// One decision.
@@ -77,20 +138,18 @@ impl Readers {
         ask: &CheckIn<'_>,
         at: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<Decision>> {
-        let known = self.with(index, |own, held| {
+        if let Some(mut entered) = self.first.enter(py) {
+            let Slot { own, at: held } = entered.slot();
             let time = match at {
-                None => now(None)?,
-                Some(given) => match held.as_ref().filter(|(known, _)| known.is(given)) {
-                    Some((_, read)) => *read,
-                    None => return Ok(None),
-                },
+                None => Some(now(None)?),
+                Some(given) => held.as_ref().filter(|(known, _)| known.is(given)).map(|(_, read)| *read),
             };
-            give(py, &mut own.shared, &own.reader.decide(ask, time, &mut NoTrace), ask).map(Some)
-        });
-        match known? {
-            Some(decision) => Ok(decision),
-            None => self.decide_at(py, index, ask, at),
+            if let Some(time) = time {
+                let own = own.get_or_insert_with(|| Own::new(index));
+                return give(py, &mut own.shared, &own.reader.decide(ask, time, &mut NoTrace), ask);
+            }
         }
+        self.decide_at(py, index, ask, at)
     }
 
     #[inline(never)]
@@ -103,24 +162,25 @@ impl Readers {
     ) -> PyResult<Py<Decision>> {
         // Read while no reader is taken: a time zone may be Python's, and decide itself.
         let time = now(at)?;
-        let (decision, before) = self.with(index, |own, held| {
-            let decision = give(py, &mut own.shared, &own.reader.decide(ask, time, &mut NoTrace), ask);
-            (decision, std::mem::replace(held, at.map(|given| (given.clone().unbind(), time))))
+        let before = self.first.enter(py).and_then(|mut entered| {
+            std::mem::replace(&mut entered.slot().at, at.map(|given| (given.clone().unbind(), time)))
         });
         // What goes may be Python's too.
         drop(before);
-        decision
+        self.with(py, index, |own| give(py, &mut own.shared, &own.reader.decide(ask, time, &mut NoTrace), ask))
     }
 
     /// Many decisions of one revision. Without the GIL, if the caller let it go.
+    #[inline]
     pub(crate) fn decide_all<'a>(
         &self,
         index: &Index,
-        asks: impl Iterator<Item = CheckIn<'a>>,
+        len: usize,
+        ask: impl FnMut(usize) -> CheckIn<'a>,
         now: Timestamp,
-        give: impl FnMut(&CheckIn<'a>, &Decided<'_>),
+        give: impl FnMut(usize, &CheckIn<'a>, &Decided<'_>),
     ) {
-        self.with(index, |own, _| own.reader.decide_all(asks, now, give));
+        self.with_other(index, |own| own.reader.decide_all(len, ask, now, give));
     }
 
     /// Many decisions of one revision, as objects.
@@ -128,13 +188,14 @@ impl Readers {
         &self,
         py: Python<'_>,
         index: &Index,
-        asks: impl Iterator<Item = CheckIn<'a>>,
+        len: usize,
+        ask: impl FnMut(usize) -> CheckIn<'a>,
         now: Timestamp,
     ) -> PyResult<Vec<Py<Decision>>> {
-        self.with(index, |own, _| {
+        self.with(py, index, |own| {
             let Own { reader, shared } = own;
-            let mut made = Ok(Vec::with_capacity(asks.size_hint().0));
-            reader.decide_all(asks, now, |ask, decided| {
+            let mut made = Ok(Vec::with_capacity(len));
+            reader.decide_all(len, ask, now, |_, ask, decided| {
                 if let Ok(all) = &mut made {
                     match give(py, shared, decided, ask) {
                         Ok(decision) => all.push(decision),
@@ -147,18 +208,27 @@ impl Readers {
     }
 
     /// Counts a verdict that was given with a ledger.
-    pub(crate) fn count(&self, index: &Index, product: Option<&otagate::ProductId>, reason: otagate::Reason) {
-        self.with(index, |own, _| own.reader.count(product, reason));
+    pub(crate) fn count(
+        &self,
+        py: Python<'_>,
+        index: &Index,
+        product: Option<&otagate::ProductId>,
+        reason: otagate::Reason,
+    ) {
+        self.with(py, index, |own| own.reader.count(product, reason));
     }
 
     /// Lets go of old revisions: readers that nobody uses now, and what they shared.
-    pub(crate) fn refresh(&self) {
-        for slot in &self.0 {
-            let shared = slot.try_lock().and_then(|mut slot| {
-                let own = slot.own.as_mut()?;
-                own.reader.refresh();
-                Some(std::mem::replace(&mut own.shared, (0..SHARED).map(|_| None).collect()))
-            });
+    pub(crate) fn refresh(&self, py: Python<'_>) {
+        let fresh = |own: &mut Own| {
+            own.reader.refresh();
+            std::mem::replace(&mut own.shared, Own::nothing_shared())
+        };
+        let first = self.first.enter(py).and_then(|mut entered| entered.slot().own.as_mut().map(fresh));
+        drop(first);
+        for slot in &self.others {
+            let shared = slot.try_lock().and_then(|mut own| own.as_mut().map(fresh));
+            // What goes may be Python's.
             drop(shared);
         }
     }

@@ -17,7 +17,7 @@ use crate::failure::{Raised, guard, invalid, of_fault, plant};
 use crate::fleet_words::{noted, outcome};
 use crate::given::Given;
 use crate::host;
-use crate::input::{More, Text};
+use crate::input::Said;
 use crate::time::now;
 use otagate::rollout::Outcome;
 use otagate::store::{AsyncView, Fault, Found, GroupRecord, Lent, StandingRecord, fetch_async};
@@ -204,13 +204,13 @@ impl Asked {
     fn new(
         purpose: &str,
         has_standing: bool,
-        key: Text<'_>,
-        serial: Text<'_>,
-        version: Option<Text<'_>>,
-        hardware: Option<Text<'_>>,
-        digest: Option<(String, Text<'_>)>,
-        want: Option<&str>,
-        resource: Option<Text<'_>>,
+        key: &Bound<'_, PyAny>,
+        serial: &Bound<'_, PyAny>,
+        version: Option<&Bound<'_, PyAny>>,
+        hardware: Option<&Bound<'_, PyAny>>,
+        digest: Option<&Bound<'_, PyAny>>,
+        want: Option<&Bound<'_, PyAny>>,
+        resource: Option<&Bound<'_, PyAny>>,
         now: Option<&Bound<'_, PyAny>>,
         ledger: Option<Py<Ledger>>,
         store: Option<Py<PyAny>>,
@@ -218,8 +218,8 @@ impl Asked {
         outcome: Option<&str>,
     ) -> PyResult<Self> {
         guard(|| {
-            let more = More { version, hardware, digest, want, resource };
-            let ask = Ask::of(&more.check_in(&key, &serial)?);
+            let said = Said { key, serial, version, hardware, digest, want, resource };
+            let ask = said.with(|ask| Ok(Ask::of(ask)))?;
             plant(&ask.version);
             let now = self::now(now)?;
             let purpose = match (purpose, ledger, store, outcome) {
