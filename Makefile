@@ -1,6 +1,7 @@
 # make demo        the main job, shown: a gateway asked by real HTTP for every verdict
 # make serve       the same gateway, left running on 127.0.0.1:8080
-# make test        everything: formatting, lints, docs, tests, in Rust and C
+# make test        everything: formatting, lints, docs, tests, in Rust, C and Python
+# make python      the wheel and the source distribution, into target/python/dist, tested in fresh environments
 # make install     the C library, header, pkg-config and CMake files; DESTDIR=, PREFIX=/usr/local,
 #                  LIBDIR=lib, INCLUDEDIR=include; make uninstall takes them away
 # make bench       figures into target/bench/summary.json; ONLY=decide runs one part
@@ -10,7 +11,8 @@
 # make sanitize    the C face under load, in ThreadSanitizer and AddressSanitizer; needs nightly, says what is missing
 
 CARGO ?= cargo
-BENCHES = decide load index rollout c
+PYTHON ?= python3
+BENCHES = decide load index rollout c python
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 
@@ -33,18 +35,25 @@ test: lint
 	$(CARGO) test --locked --all-features --no-fail-fast
 	$(CARGO) test --locked --no-fail-fast --lib
 	$(CARGO) test --locked -p otagate-c --no-fail-fast
+	$(PYTHON) bindings/python/check.py
+
+.PHONY: python
+python:
+	$(PYTHON) bindings/python/check.py
 
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-features --all-targets -- -D warnings
 	$(CARGO) clippy --locked -- -D warnings
 	$(CARGO) clippy --locked -p otagate-c --all-features --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p otagate-python -- -D warnings
+	$(CARGO) clippy --locked -p otagate-python --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --all-features --no-deps
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked -p otagate-c --lib --no-deps
 
 bench:
 	for part in $(or $(ONLY),$(BENCHES)); do \
-		case $$part in c) $(MAKE) c && $(CARGO) bench --locked -p otagate-c --bench c;; *) $(CARGO) bench --locked --all-features --bench $$part;; esac || exit 1; \
+		case $$part in c) $(MAKE) c && $(CARGO) bench --locked -p otagate-c --bench c;; python) $(PYTHON) bindings/python/check.py --bench;; *) $(CARGO) bench --locked --all-features --bench $$part;; esac || exit 1; \
 	done
 
 bench-peers:

@@ -1,0 +1,124 @@
+"""Threads that decide while another changes the fleet: each answer is that of one revision, and none goes back."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable
+
+import otagate
+import pyarrow
+from conftest import NOW
+
+ROWS = [("secret", f"SN-{number % 1000}", "1.0.0") for number in range(6_000)]
+TABLE = pyarrow.table({"serial": [row[1] for row in ROWS], "version": [row[2] for row in ROWS]})
+
+
+def test_each_answer_is_of_one_revision(fleet: otagate.Fleet) -> None:
+    # By the revision's number it is known what was assigned: it changes with each.
+    start, assigned, stop, wrong = fleet.revision, {}, threading.Event(), []
+    versions = ("2.0.0", "3.0.0")
+    for number in range(2):
+        assigned[number] = versions[number]
+    fleet.apply({"change": "assign-firmware", "product": "lamp", "group": "stable", "firmware": versions[(start + 1) % 2]})
+
+    def meant(revision: int) -> str:
+        return versions[revision % 2]
+
+    ledger = otagate.Ledger()
+    calls: list[Callable[[], list[otagate.Decision]]] = [
+        lambda: [fleet.decide("secret", "SN-7", "1.0.0") for _ in range(100)],
+        lambda: [fleet.decide("secret", "SN-7", "1.0.0", now=NOW) for _ in range(100)],
+        lambda: fleet.decide_many(ROWS[:50]),
+        lambda: fleet.decide_many(ROWS),
+        lambda: [fleet.explain("secret", "SN-7", "1.0.0").decision],
+        lambda: [fleet.attend(ledger, "secret", "SN-8", "1.0.0").decision],
+    ]
+
+    def ask(call: Callable[[], list[otagate.Decision]], one: bool) -> None:
+        last = 0
+        try:
+            while not stop.is_set():
+                told = call()
+                for each in told:
+                    leased = each.leased
+                    assert leased or each.meant == meant(each.revision) == each.firmware, each
+                    assert each.revision >= last, (each.revision, last)
+                    last = each.revision
+                assert not one or len({each.revision for each in told}) == 1, "a batch of two revisions"
+        except BaseException as error:  # noqa: BLE001
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(call, call in calls[2:4])) for call in calls]
+    for thread in threads:
+        thread.start()
+    for _ in range(1_500):
+        revision = fleet.revision
+        change = {"change": "assign-firmware", "product": "lamp", "group": "stable", "firmware": meant(revision + 1)}
+        assert fleet.apply(change) == revision + 1
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong, wrong[0]
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def others_run_while(call: Callable[[], Any]) -> bool:
+    """Whether another thread gets somewhere inside of one call: it must, if the call lets go of the GIL."""
+    ticks, stop, ready = [0], threading.Event(), threading.Event()
+
+    def tick() -> None:
+        ready.set()
+        while not stop.is_set():
+            ticks[0] += 1
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    ready.wait()
+    before = ticks[0]
+    call()
+    after = ticks[0]
+    stop.set()
+    thread.join()
+    return after > before
+
+
+def test_long_work_lets_go_of_the_gil(fleet: otagate.Fleet) -> None:
+    many = [otagate.Device(f"X-{number}", "verified", "stable") for number in range(50_000)]
+    rows = ROWS * 20
+    assert others_run_while(lambda: fleet.add_devices("lamp", many))
+    assert others_run_while(lambda: fleet.decide_many(rows, into="status"))
+    assert others_run_while(lambda: [fleet.decide_many(TABLE, key="secret") for _ in range(20)])
+    assert others_run_while(fleet.to_json)
+
+
+def test_a_time_zone_that_asks_the_fleet_itself(fleet: otagate.Fleet) -> None:
+    from datetime import datetime, timedelta, tzinfo
+
+    class Curious(tzinfo):
+        asked = 0
+
+        def utcoffset(self, _: datetime | None) -> timedelta:
+            Curious.asked += 1
+            assert fleet.decide("secret", "SN-1", "2.1.0").status == 304
+            return timedelta(0)
+
+    assert fleet.decide("secret", "SN-1", "2.1.0", now=datetime(2026, 1, 1, tzinfo=Curious())).status == 304
+    assert Curious.asked
+
+
+def test_slots_are_claimed_exactly(fleet: otagate.Fleet) -> None:
+    fleet.apply({"change": "cap-downloads", "product": "lamp", "group": "stable", "downloads_max": 10})
+    for _ in range(20):
+        ledger, told, barrier = otagate.Ledger(), [], threading.Barrier(8)
+
+        def ask(first: int, ledger: otagate.Ledger = ledger, told: list[int] = told, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            for number in range(first, first + 10):
+                told.append(fleet.attend(ledger, "secret", f"SN-{number}", "2.0.0", now=NOW).decision.status)
+
+        threads = [threading.Thread(target=ask, args=(10 * number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert (told.count(200), told.count(304)) == (10, 70)
