@@ -99,7 +99,7 @@ def main() -> None:
         return
     run(*build, "--out", OUT / "planted", "--features", "planted-panic", env=environment)
     run(*build, "--out", OUT / "dist", env=environment)
-    run(maturin, "sdist", "--quiet", "--manifest-path", manifest, "--out", OUT / "dist", env=environment)
+    run(maturin, "sdist", "--manifest-path", manifest, "--out", OUT / "dist", env=environment)
     [wheel], [planted], [sdist] = (
         list((OUT / part).glob(pattern)) for part, pattern in [("dist", "*.whl"), ("planted", "*.whl"), ("dist", "*.tar.gz")]
     )
@@ -124,8 +124,8 @@ def main() -> None:
         if quick:
             return
         tested = [sys.version_info[:2]]
-        for version, python in sorted(others().items()):
-            test(fresh(python, outside / f"wheel-{version[1]}", wheel, *requirements("test")), *ELSEWHERE)
+        for version, other in sorted(others().items()):
+            test(fresh(other, outside / f"wheel-{version[1]}", wheel, *requirements("test")), *ELSEWHERE)
             tested.append(version)
         # Built as pip builds it: by maturin of its own, from the archive alone.
         run(sys.executable, "-m", "venv", outside / "sdist")

@@ -115,6 +115,10 @@ impl<'a> Column<'a> {
             }
             DataType::Dictionary(..) => {
                 let dictionary = array.as_any_dictionary();
+                // Of nothing but nulls.
+                if dictionary.values().is_empty() {
+                    return Ok(Self::Same(b""));
+                }
                 let values = Self::of(dictionary.values(), name)?;
                 let keys = dictionary.normalized_keys();
                 let listed = keys

@@ -305,7 +305,7 @@ impl Shared {
             _ => self.artifact.is_none(),
         };
         given.revision == decided.revision.0
-            && given.reason == decided.reason.number()
+            && decided.reason.number() == given.reason
             && given.retry_after_secs == decided.retry_after_secs
             && given.meant.as_deref() == decided.meant.map(|meant| meant.version().text())
             && given.rollout.as_deref() == decided.rollout.map(otagate::RolloutId::as_str)

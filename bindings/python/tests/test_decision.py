@@ -119,8 +119,6 @@ def test_a_claim_names_its_refusals(fleet: otagate.Fleet) -> None:
 
 
 def test_times_have_zones(fleet: otagate.Fleet) -> None:
-    shut = {"opens": "09:00", "closes": "10:00"}
-    del shut
     key = {"hash": otagate.key_hash("timed"), "not_before": 1_000}
     product = fleet.spec()["products"][0]["product"]
     fleet.apply({"change": "put-product", "product": product | {"keys": [*product["keys"], key]}})

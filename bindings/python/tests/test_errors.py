@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import otagate
 import pytest
@@ -70,9 +71,6 @@ def test_paths(tmp_path: Path) -> None:
 
 
 def test_a_fleet_file_is_loaded_and_loaded_again(tmp_path: Path) -> None:
-    (tmp_path / "firmware").mkdir()
-    (tmp_path / "firmware" / "lamp.bin").write_bytes(b"image")
-    file = tmp_path / "fleet.toml"
     example = Path(__file__).resolve().parents[3] / "src" / "fleet_file" / "example"
     for part in example.rglob("*"):
         if part.is_file():
@@ -115,8 +113,9 @@ def test_a_revision_that_is_not_above(fleet: otagate.Fleet) -> None:
 
 
 def test_wants(fleet: otagate.Fleet) -> None:
-    for words in ({"want": "coffee"}, {"want": "resource"}, {"want": "config", "resource": "a"}, {"digest": ("sha3", "00")}):
+    wrong: list[dict[str, Any]] = [{"want": "coffee"}, {"want": "resource"}, {"want": "config", "resource": "a"}, {"digest": ("sha3", "00")}]
+    for words in wrong:
         with pytest.raises(otagate.InvalidArgument):
-            fleet.decide("secret", "SN-1", **words)  # type: ignore[arg-type]
+            fleet.decide("secret", "SN-1", **words)
     # What is not hex is not sent (W6).
     assert fleet.decide("secret", "SN-1", "2.1.0", digest=("md5", "zz")).reason == "current"

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Literal, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Iterable, Literal, Mapping, Optional
 
 from ._errors import InvalidArgument, Problem
 
@@ -302,7 +302,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if hasattr(value, "__iter__"):
+    if isinstance(value, Iterable):
         return list(value)
     raise TypeError(f"{type(value).__name__} has no place in a fleet")
 
