@@ -175,7 +175,7 @@ class Decision:
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as a dict, flat, the same as in every language; ``json.dumps`` takes it. What is not there is left out."""
+        """All of it as a dict, with what is served under ``offer``, the same as in every language; ``json.dumps`` takes it. What is not there is left out."""
 
     def __eq__(self, value: object, /) -> bool: ...
     def __hash__(self) -> int: ...

@@ -23,8 +23,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timezone
 from typing import Any, Optional, Protocol, Tuple
 
-from . import _native
-from ._native import Attended, Decision, Explanation, Group, Ledger, Product
+from ._native import Asked, Attended, Decision, Explanation, Group, Ledger, Product
 from .typing import DigestKind, Noted, Outcome, Registered, Text, Want
 
 __all__ = ["Registers", "Stands", "Store", "View", "answered", "attend", "decide", "explain", "report"]
@@ -74,7 +73,7 @@ class Registers(Protocol):
         ...
 
 
-async def _drive(view: Any, asked: _native.Asked) -> Any:
+async def _drive(view: Any, asked: Asked) -> Any:
     request = asked.start()
     while request is not None:
         name, args = request
@@ -100,7 +99,7 @@ async def decide(
     :raises Exception: whatever the store raises. Nothing is served in either case.
     """
     async with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "decide", hasattr(view, "standing"), key, serial, version, hardware,
             digest=digest, want=want, resource=resource, now=now,
         )  # fmt: skip
@@ -123,7 +122,7 @@ async def explain(
 ) -> Explanation:
     """Explains a check-in by your store; see :func:`otagate.store.explain`."""
     async with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "explain", hasattr(view, "standing"), key, serial, version, hardware,
             digest=digest, want=want, resource=resource, now=now, ledger=ledger,
         )  # fmt: skip
@@ -147,7 +146,7 @@ async def attend(
 ) -> Attended:
     """Decides a check-in by your store with a ledger of otagate's; see :func:`otagate.store.attend`. After the answer comes :func:`answered`."""
     async with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "attend", hasattr(view, "standing"), key, serial, version, hardware,
             digest=digest, want=want, resource=resource, now=now, ledger=ledger, lease_secs=lease_secs,
         )  # fmt: skip
@@ -168,7 +167,7 @@ async def report(
 ) -> Noted:
     """Takes down what a device tells of what it was offered; see :func:`otagate.store.report`."""
     async with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "report", hasattr(view, "standing"), key, serial,
             want=want, resource=resource, now=now, ledger=ledger, outcome=outcome,
         )  # fmt: skip

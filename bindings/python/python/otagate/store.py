@@ -26,8 +26,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Optional, Protocol, Tuple
 
-from . import _native
-from ._native import Attended, Decision, Explanation, Group, Ledger, Product
+from ._native import Asked, Attended, Decision, Explanation, Group, Ledger, Product
 from .typing import DigestKind, Noted, Outcome, Registered, Text, Want
 
 __all__ = ["Registers", "Stands", "Store", "View", "attend", "decide", "explain", "report"]
@@ -82,7 +81,7 @@ class Registers(Protocol):
         ...
 
 
-def _drive(view: Any, asked: _native.Asked) -> Any:
+def _drive(view: Any, asked: Asked) -> Any:
     request = asked.start()
     while request is not None:
         name, args = request
@@ -108,7 +107,7 @@ def decide(
     :raises Exception: whatever the store raises. Nothing is served in either case.
     """
     with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "decide", hasattr(view, "standing"), key, serial, version, hardware,
             digest=digest, want=want, resource=resource, now=now,
         )  # fmt: skip
@@ -131,7 +130,7 @@ def explain(
 ) -> Explanation:
     """Explains a check-in by your store; see :meth:`otagate.Fleet.explain`."""
     with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "explain", hasattr(view, "standing"), key, serial, version, hardware,
             digest=digest, want=want, resource=resource, now=now, ledger=ledger,
         )  # fmt: skip
@@ -155,7 +154,7 @@ def attend(
 ) -> Attended:
     """Decides a check-in by your store with a ledger of otagate's; see :meth:`otagate.Fleet.attend`. ``answered`` calls the store's ``register``."""
     with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "attend", hasattr(view, "standing"), key, serial, version, hardware,
             digest=digest, want=want, resource=resource, now=now, ledger=ledger, store=store, lease_secs=lease_secs,
         )  # fmt: skip
@@ -176,7 +175,7 @@ def report(
 ) -> Noted:
     """Takes down what a device tells of what it was offered; see :meth:`otagate.Fleet.report`."""
     with store.view() as view:
-        asked = _native.Asked(
+        asked = Asked(
             "report", hasattr(view, "standing"), key, serial,
             want=want, resource=resource, now=now, ledger=ledger, outcome=outcome,
         )  # fmt: skip
