@@ -10,7 +10,8 @@ use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema, from_ffi, to_ffi};
 use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
 use arrow_array::types::{Int32Type, UInt8Type};
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, Int32Array, StringArray, StructArray, UInt8Array, UInt16Array, UInt32Array,
+    Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray,
+    StructArray, UInt8Array, UInt16Array, UInt32Array,
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
@@ -42,13 +43,12 @@ pub(crate) fn read(given: &Bound<'_, PyAny>) -> PyResult<Option<Tables>> {
     if let Some(method) = given.getattr_opt("__arrow_c_stream__")? {
         let capsule = method.call0()?;
         // SAFETY: a capsule of that name holds that structure; what is taken is marked as released.
-        let mut stream = take(&capsule, STREAM, |raw| unsafe { FFI_ArrowArrayStream::from_raw(raw) })?;
-        // SAFETY: the structure was taken just now, and is ours alone.
-        let reader = unsafe { RecordBatchStreamReader::from_raw(&raw mut stream) }.map_err(failed)?;
-        // Taking it left a released one behind.
-        std::mem::forget(stream);
-        let tables = reader.map(|batch| batch.map(StructArray::from)).collect::<Result<_, _>>().map_err(failed)?;
-        return Ok(Some(Tables(tables)));
+        let stream = take(&capsule, STREAM, |raw| unsafe { FFI_ArrowArrayStream::from_raw(raw) })?;
+        // Without the GIL: whoever produces it may need that on another thread.
+        let tables = given.py().detach(|| pull(stream));
+        // An interrupt may be why it ended.
+        given.py().check_signals()?;
+        return Ok(Some(Tables(tables.map_err(|error| invalid(format!("the Arrow stream failed: {error}")))?)));
     }
     let Some(method) = given.getattr_opt("__arrow_c_array__")? else { return Ok(None) };
     let (schema, array): (Bound<'_, PyAny>, Bound<'_, PyAny>) = method.call0()?.extract()?;
@@ -56,6 +56,9 @@ pub(crate) fn read(given: &Bound<'_, PyAny>) -> PyResult<Option<Tables>> {
     let schema = take(&schema, SCHEMA, |raw| unsafe { FFI_ArrowSchema::from_raw(raw) })?;
     // SAFETY: as above.
     let array = take(&array, ARRAY, |raw| unsafe { FFI_ArrowArray::from_raw(raw) })?;
+    if array.is_released() {
+        return Err(invalid("the capsules were used before: ask for `__arrow_c_array__` again"));
+    }
     // SAFETY: the producer vouches for its buffers, as the interface asks of it.
     let data = unsafe { from_ffi(array, &schema) }.map_err(failed)?;
     match data.data_type() {
@@ -64,6 +67,19 @@ pub(crate) fn read(given: &Bound<'_, PyAny>) -> PyResult<Option<Tables>> {
             "a table of check-ins is wanted, with columns `key`, `serial`, `version` and `hardware`; found an array of {other}"
         ))),
     }
+}
+
+/// Every batch of a stream.
+fn pull(mut stream: FFI_ArrowArrayStream) -> Result<Vec<StructArray>, ArrowError> {
+    // SAFETY: the structure is ours alone; it is taken out of here, and a released one is left.
+    let reader = unsafe { RecordBatchStreamReader::from_raw(&raw mut stream) }?;
+    let schema = reader.schema();
+    let mut tables = reader.map(|batch| batch.map(StructArray::from)).collect::<Result<Vec<_>, _>>()?;
+    if tables.is_empty() {
+        // A table without chunks has columns all the same.
+        tables.push(RecordBatch::new_empty(schema).into());
+    }
+    Ok(tables)
 }
 
 /// Record batches of check-ins.
@@ -161,6 +177,14 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn of(table: &'a StructArray, key: Option<&'a Text<'_>>) -> PyResult<Self> {
+        if table.null_count() > 0 {
+            return Err(invalid("the table has rows that are null: who asks there?"));
+        }
+        for name in ["key", "serial", "version", "hardware"] {
+            if table.column_names().iter().filter(|held| **held == name).count() > 1 {
+                return Err(invalid(format!("the table has more than one column `{name}`")));
+            }
+        }
         let column = |name: &str| table.column_by_name(name).map(|array| Column::of(array, name)).transpose();
         let missing = |name: &str| {
             let names = table.column_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -235,9 +259,9 @@ impl Reasons {
 /// The versions that were meant, each once.
 #[derive(Default)]
 struct Meant {
-    /// By where they stand, for the length of the batch.
+    /// By where a firmware stands, for the length of the batch: several products may have one of the same version.
     places: HashMap<usize, i32>,
-    last: (usize, i32),
+    last: Option<(usize, i32)>,
     names: Vec<String>,
 }
 
@@ -246,15 +270,26 @@ impl Meant {
     fn place(&mut self, decided: &Decided<'_>) -> Option<i32> {
         let meant = decided.meant?;
         let pointer = std::ptr::from_ref(meant) as usize;
-        if self.last.0 != pointer {
-            let next = i32::try_from(self.names.len()).unwrap_or(i32::MAX);
-            let place = *self.places.entry(pointer).or_insert(next);
-            if place == next {
-                self.names.push(meant.version().text().to_owned());
+        match self.last {
+            Some((last, place)) if last == pointer => Some(place),
+            _ => {
+                let place = self.find(pointer, meant.version().text());
+                self.last = Some((pointer, place));
+                Some(place)
             }
-            self.last = (pointer, place);
         }
-        Some(self.last.1)
+    }
+
+    fn find(&mut self, pointer: usize, text: &str) -> i32 {
+        let names = &mut self.names;
+        *self.places.entry(pointer).or_insert_with(|| {
+            let known = names.iter().position(|name| name == text);
+            let place = known.unwrap_or_else(|| {
+                names.push(text.to_owned());
+                names.len() - 1
+            });
+            i32::try_from(place).unwrap_or(i32::MAX)
+        })
     }
 }
 
@@ -298,7 +333,8 @@ impl Tables {
             // A row without a firmware that is meant is null.
             let none = versions.iter().any(|place| *place < 0);
             let nulls = none.then(|| NullBuffer::from_iter(versions.iter().map(|place| *place >= 0)));
-            let versions = Int32Array::new(versions.into_iter().map(|place| place.max(0)).collect(), nulls);
+            // -1 stays under the nulls, for who looks at the numbers alone.
+            let versions = Int32Array::new(versions.into(), nulls);
             let names: StringArray = meant.names.iter().map(Some).collect();
             // A dictionary of nothing has no place 0.
             let names = if names.is_empty() { StringArray::from(vec![""]) } else { names };
@@ -351,6 +387,10 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     fn new(columns: Vec<(&str, ArrayRef, bool)>) -> Result<Self, ArrowError> {
         let (fields, arrays): (Vec<_>, Vec<_>) = columns
             .into_iter()
@@ -362,6 +402,22 @@ impl Columns {
 
 #[pymethods]
 impl Columns {
+    /// The rows as a stream of one batch, by Arrow's PyCapsule interface.
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        guard(|| {
+            let _ = requested_schema;
+            let batch = RecordBatch::from(&self.table);
+            let schema = batch.schema();
+            let stream = FFI_ArrowArrayStream::new(Box::new(RecordBatchIterator::new([Ok(batch)], schema)));
+            PyCapsule::new_with_value(py, stream, STREAM)
+        })
+    }
+
     /// How many rows.
     fn __len__(&self) -> usize {
         self.table.len()

@@ -14,6 +14,7 @@ use otagate::{
     CanonicalSerial, Change, CheckIn, GroupId, Index, NoTrace, ProductId, Reason, RolloutId, Run, Snapshot, Timestamp,
 };
 use parking_lot::Mutex;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use std::sync::Arc;
@@ -219,6 +220,30 @@ impl Ledger {
     }
 }
 
+fn register_by(store: &Bound<'_, PyAny>, product: &ProductId, serial: &CanonicalSerial, at: Timestamp) -> PyResult<()> {
+    let Some(method) = store.getattr_opt("register")? else { return Ok(()) };
+    method.call1((product.as_str(), serial.as_str(), datetime(store.py(), at)?)).map(drop)
+}
+
+impl Attended {
+    fn note(&self, py: Python<'_>, at: Timestamp) -> PyResult<()> {
+        // Taken out, so that nothing is held while somebody is waited for.
+        let seen = self.left.lock().seen.take();
+        if let Some(seen) = seen {
+            let Ok(_) = self.books.ledger.note(&seen, at);
+        }
+        let reported = self.left.lock().reported.take();
+        if let (Some(reported), Source::Fleet(index)) = (reported, &self.source) {
+            let applied = py.detach(|| index.apply(std::slice::from_ref(&reported)));
+            if let Err(problems) = applied {
+                self.left.lock().reported = Some(reported);
+                return Err(of_problems(&problems));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Ledger {
     fn account<'py>(&self, py: Python<'py>, run: &Run, resumes: u32) -> PyResult<Bound<'py, PyAny>> {
         let Ok(account) = self.books.ledger.statistics(run, resumes);
@@ -281,36 +306,35 @@ impl Attended {
     fn answered(&self, py: Python<'_>, now: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         guard(|| {
             let at = self::now(now)?;
-            // Taken out, so that nothing is held while Python is called.
-            let seen = self.left.lock().seen.take();
-            if let Some(seen) = seen {
-                let Ok(_) = self.books.ledger.note(&seen, at);
-            }
-            let reported = self.left.lock().reported.take();
-            if let (Some(reported), Source::Fleet(index)) = (reported, &self.source) {
-                index.apply(&[reported]).map_err(|problems| of_problems(&problems))?;
-            }
-            if let Source::Awaited = self.source {
-                return Ok(());
-            }
+            self.note(py, at)?;
             let register = self.left.lock().register.take();
             let Some((product, serial)) = register else { return Ok(()) };
-            match &self.source {
+            let registered = match &self.source {
                 Source::Fleet(index) => {
-                    let _ = index.register(&product, &serial, at);
+                    py.detach(|| index.register(&product, &serial, at));
+                    Ok(())
                 }
-                Source::Store(store) => {
-                    let time = datetime(py, at)?;
-                    let Some(method) = store.bind(py).getattr_opt("register")? else { return Ok(()) };
-                    if let Err(error) = method.call1((product.as_str(), serial.as_str(), time)) {
-                        self.left.lock().register = Some((product, serial));
-                        return Err(error);
-                    }
-                }
-                Source::Awaited => {}
-            }
-            Ok(())
+                Source::Store(store) => register_by(store.bind(py), &product, &serial, at),
+                Source::Awaited => Err(invalid(
+                    "the store is asynchronous: await otagate.asyncio.answered(store, attended), which registers the device",
+                )),
+            };
+            registered.inspect_err(|_| self.left.lock().register = Some((product, serial)))
         })
+    }
+
+    /// A store may keep what it was attended by: the collector has to see that.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.source {
+            Source::Store(store) => visit.call(store),
+            _ => Ok(()),
+        }
+    }
+
+    /// What of it needs no store.
+    #[pyo3(signature = (*, now=None))]
+    fn _noted(&self, py: Python<'_>, now: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        guard(|| self.note(py, self::now(now)?))
     }
 
     /// Whom an asynchronous store has to register still.

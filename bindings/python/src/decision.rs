@@ -1,9 +1,9 @@
 //! The answer, as an object of Python's: frozen, hashable, comparable, picklable, and matched by `case Decision(200, artifact=artifact)`.
 
 use crate::failure::{Imported, guard, invalid};
-use crate::given::{Given, GivenAttempt, GivenEffect, GivenOffer};
+use crate::given::{Given, GivenAttempt, GivenEffect, GivenOffer, verdict_of};
 use crate::time::datetime;
-use otagate::{Digests, ResourceSpec, Timestamp};
+use otagate::{Digests, Reason, ResourceSpec, Timestamp};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -20,6 +20,29 @@ static CLAIM: Imported = Imported::new(VALUES, "Claim");
 static SEEN: Imported = Imported::new(VALUES, "Seen");
 static ATTEMPT: Imported = Imported::new(VALUES, "Attempt");
 static LOADS: Imported = Imported::new("json", "loads");
+
+/// The names of verdict and reason, by the number of the reason: a server looks at them each time.
+struct Names(Vec<(Py<PyString>, Py<PyString>)>);
+
+impl Names {
+    fn of(&self, reason: Reason) -> &(Py<PyString>, Py<PyString>) {
+        // Reasons are numbered below 256, and each has its place.
+        &self.0[usize::from(reason.number())]
+    }
+}
+
+fn names(py: Python<'_>) -> &'static Names {
+    static NAMES: PyOnceLock<Names> = PyOnceLock::new();
+    NAMES.get_or_init(py, || {
+        let last = Reason::ALL.iter().map(|reason| usize::from(reason.number())).max().unwrap_or(0);
+        let of = |number: usize| {
+            let reason = u16::try_from(number).ok().and_then(Reason::from_number).unwrap_or(Reason::KeyUnknown);
+            let name = |name: &str| PyString::intern(py, name).unbind();
+            (name(verdict_of(reason)), name(reason.name()))
+        };
+        Names((0..=last).map(of).collect())
+    })
+}
 
 /// The one answer to a check-in.
 #[pyclass(frozen, module = "otagate", weakref)]
@@ -45,11 +68,10 @@ impl Decision {
 
 /// Digests as a dataclass.
 pub(crate) fn digests<'py>(py: Python<'py>, digests: &Digests) -> PyResult<Bound<'py, PyAny>> {
-    let hex = |digest: Option<String>| digest;
     DIGESTS.get(py)?.call1((
-        hex(digests.blake3.map(|digest| digest.to_string())),
-        hex(digests.sha256.map(|digest| digest.to_string())),
-        hex(digests.md5.map(|digest| digest.to_string())),
+        digests.blake3.map(|digest| digest.to_string()),
+        digests.sha256.map(|digest| digest.to_string()),
+        digests.md5.map(|digest| digest.to_string()),
     ))
 }
 
@@ -107,13 +129,13 @@ impl Decision {
     /// `unauthorized`, `unavailable`, `up-to-date` or `serve` (V1).
     #[getter]
     fn verdict<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        PyString::intern(py, self.given.verdict())
+        names(py).of(self.given.reason()).0.bind(py).clone()
     }
 
     /// The stable kebab-case name of the reason (V2).
     #[getter]
     fn reason<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        PyString::intern(py, self.given.reason().name())
+        names(py).of(self.given.reason()).1.bind(py).clone()
     }
 
     /// The stable number of the reason (V2).
@@ -240,7 +262,7 @@ impl Decision {
         })
     }
 
-    /// All of it as a dict, flat, the same as in every language; `json.dumps` takes it.
+    /// All of it as a dict, with what is served under `offer`, the same as in every language; `json.dumps` takes it.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         guard(|| {
             let told = LOADS.get(py)?.call1((self.given.json(),))?;

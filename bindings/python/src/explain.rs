@@ -59,7 +59,7 @@ impl Explanation {
                 );
                 let values = loads(py, &values.to_string())?;
                 let answer = step.answer.map(|reason| reason.name());
-                STEP.get(py)?.call1((step.question.name(), step.question.number(), answer, values))
+                STEP.get(py)?.call1((step.question.number(), step.question.name(), answer, values))
             };
             PyTuple::new(py, self.trace.steps().iter().map(one).collect::<PyResult<Vec<_>>>()?)
         })

@@ -4,7 +4,7 @@
 
 use otagate::store::{Fault, ReplaceFault};
 use otagate::{Problem, Problems};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::any::Any;
@@ -118,6 +118,41 @@ impl std::error::Error for Raised {}
 impl From<PyErr> for Raised {
     fn from(error: PyErr) -> Self {
         Self(error)
+    }
+}
+
+/// What is wrong with a value that is read from an object: what its own code raised, or what was found.
+pub(crate) enum Wrong {
+    /// Raised by a property, a time zone, a method of somebody's: it comes through as it is.
+    Raised(PyErr),
+    /// It is of another kind.
+    Kind(String),
+    /// It is of the right kind, and cannot be.
+    Value(String),
+}
+
+impl Wrong {
+    /// As an argument of the caller's.
+    pub(crate) fn of_argument(self) -> PyErr {
+        match self {
+            Self::Raised(error) => error,
+            Self::Kind(message) => PyTypeError::new_err(message),
+            Self::Value(message) => invalid(message),
+        }
+    }
+
+    /// As what a method of a host's store gave (V4).
+    pub(crate) fn of_store(self, method: &str) -> PyErr {
+        match self {
+            Self::Raised(error) => error,
+            Self::Kind(message) | Self::Value(message) => garbage(format!("`{method}` gave what cannot be: {message}")),
+        }
+    }
+}
+
+impl From<PyErr> for Wrong {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
     }
 }
 

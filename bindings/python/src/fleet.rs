@@ -4,8 +4,8 @@ use crate::arrow::Columns;
 use crate::books::{Attended, Ledger, Source};
 use crate::decision::Decision;
 use crate::explain::Explanation;
-use crate::failure::{guard, invalid, not_found, of_problems, of_replace, plant, refused};
-use crate::fleet_words::{Rows, changes, described, device, outcome, registered, row, text_of};
+use crate::failure::{Wrong, guard, invalid, not_found, of_problems, of_replace, plant, refused};
+use crate::fleet_words::{Rows, changes, described, device, outcome, path, registered, row, text_of};
 use crate::given::Given;
 use crate::input::{Said, Text};
 use crate::many;
@@ -20,7 +20,6 @@ use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyType};
 use std::cell::OnceCell;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How often a reload looks again, where the fleet is changed meanwhile.
@@ -32,7 +31,7 @@ pub(crate) const LARGE: usize = 4_096;
 #[pyclass(frozen, module = "otagate", weakref)]
 pub(crate) struct Fleet {
     pub(crate) index: Index,
-    readers: Arc<Readers>,
+    pub(crate) readers: Arc<Readers>,
     /// What the file said besides the fleet, where it came from one.
     loaded: Mutex<Option<Arc<Loaded>>>,
 }
@@ -66,7 +65,7 @@ fn load_failed(error: LoadError) -> PyErr {
                 Some(code) => {
                     let said = source.to_string();
                     let said = said.split(" (os error").next().unwrap_or_default().to_owned();
-                    PyOSError::new_err((code, said, path.to_string_lossy().into_owned()))
+                    PyOSError::new_err((code, said, path.clone().into_os_string()))
                 }
                 None => PyOSError::new_err(error.to_string()),
             }
@@ -94,17 +93,22 @@ impl Fleet {
     /// Loads a fleet from its file in TOML, with what that names: devices in CSV, configs, firmware.
     #[classmethod]
     #[pyo3(signature = (path, *, now=None))]
-    fn load(_: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf, now: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+    fn load(
+        _: &Bound<'_, PyType>,
+        py: Python<'_>,
+        path: &Bound<'_, PyAny>,
+        now: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         guard(|| {
-            let at = self::now(now)?;
+            let (path, at) = (self::path(path)?, self::now(now)?);
             let loaded = py.detach(|| {
                 let loaded = fleet_file::load(&path, at)?;
                 let index = Index::new(&loaded.fleet);
-                Ok((index, loaded))
+                Ok((index, without_fleet(loaded)))
             });
             let (index, loaded) = loaded.map_err(load_failed)?;
             let fleet = Self::of(index);
-            *fleet.loaded.lock() = Some(without_fleet(loaded));
+            *fleet.loaded.lock() = Some(loaded);
             Ok(fleet)
         })
     }
@@ -132,18 +136,20 @@ impl Fleet {
 
     /// Loads the file of the fleet anew over what is held, as after an edit.
     #[pyo3(signature = (path, *, now=None))]
-    fn reload(&self, py: Python<'_>, path: PathBuf, now: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
+    fn reload(&self, py: Python<'_>, path: &Bound<'_, PyAny>, now: Option<&Bound<'_, PyAny>>) -> PyResult<u64> {
         guard(|| {
-            let at = self::now(now)?;
+            let (path, at) = (self::path(path)?, self::now(now)?);
             for _ in 0..LOOKS_MAX {
                 let read = py.detach(|| {
                     let held = self.index.snapshot().to_fleet();
-                    fleet_file::load_over(&path, &held, at).map(|loaded| (held.revision(), loaded))
-                });
-                let (seen, loaded) = read.map_err(load_failed)?;
-                if py.detach(|| self.index.replace_seen(seen, &loaded.fleet)).map_err(of_replace)? {
+                    let loaded = fleet_file::load_over(&path, &held, at)?;
                     let revision = loaded.fleet.revision().0;
-                    *self.loaded.lock() = Some(without_fleet(loaded));
+                    let replaced = self.index.replace_seen(held.revision(), &loaded.fleet);
+                    Ok((replaced, revision, without_fleet(loaded)))
+                });
+                let (replaced, revision, loaded) = read.map_err(load_failed)?;
+                if replaced.map_err(of_replace)? {
+                    *self.loaded.lock() = Some(loaded);
                     return Ok(revision);
                 }
             }
@@ -178,9 +184,12 @@ impl Fleet {
             let text = text_of(spec)?;
             let spec = py.detach(|| serde_json::from_slice::<FleetSpec>(&text));
             let spec = spec.map_err(|error| refused([("".to_owned(), &*error.to_string())]))?;
-            let fleet = py.detach(|| spec.build()).map_err(|problems: Problems| of_problems(&problems))?;
-            py.detach(|| self.index.replace(&fleet, force)).map_err(of_replace)?;
-            Ok(fleet.revision().0)
+            // What is built is dropped where it is built, without the GIL.
+            let replaced = py.detach(|| {
+                let fleet = spec.build()?;
+                Ok::<_, Problems>(self.index.replace(&fleet, force).map(|()| fleet.revision().0))
+            });
+            replaced.map_err(|problems| of_problems(&problems))?.map_err(of_replace)
         })
     }
 
@@ -188,7 +197,8 @@ impl Fleet {
     fn add_devices(&self, py: Python<'_>, product: &str, rows: &Bound<'_, PyAny>) -> PyResult<u64> {
         guard(|| {
             let product = ProductId::new(product).map_err(|fault| invalid(fault.to_string()))?;
-            let rows = rows.try_iter()?.map(|each| row(&each?)).collect::<PyResult<Rows>>()?;
+            let rows =
+                rows.try_iter()?.map(|each| row(&each?).map_err(Wrong::of_argument)).collect::<PyResult<Rows>>()?;
             let added = py.detach(|| {
                 let rows: Vec<_> = rows.iter().map(|row| row.borrowed()).collect();
                 self.index.add_devices(&product, &rows)
@@ -386,14 +396,22 @@ impl Fleet {
 
     /// Registers a device on first contact (question 3), as an effect asks for it.
     #[pyo3(signature = (product, serial, *, now=None))]
-    fn register(&self, product: &str, serial: Text<'_>, now: Option<&Bound<'_, PyAny>>) -> PyResult<&'static str> {
+    fn register(
+        &self,
+        py: Python<'_>,
+        product: &str,
+        serial: Text<'_>,
+        now: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<&'static str> {
         guard(|| {
             let snapshot = self.index.snapshot();
             let held = snapshot.product(product);
             let held = held.ok_or_else(|| not_found(format!("there is no product `{}`", product.escape_debug())))?;
             let serial = held.read_serial(serial.bytes());
             let serial = serial.map_err(|fault| invalid(format!("the serial {fault}")))?;
-            Ok(registered(self.index.register(held.id(), &serial, self::now(now)?)))
+            let at = self::now(now)?;
+            // Whoever writes is waited for without the GIL.
+            Ok(registered(py.detach(|| self.index.register(held.id(), &serial, at))))
         })
     }
 
@@ -456,7 +474,12 @@ impl Fleet {
             if snapshot.product(product).is_none() {
                 return Err(not_found(format!("there is no product `{}`", product.escape_debug())));
             }
-            py.detach(|| crate::arrow::devices(&snapshot, product, group)).map_err(|error| invalid(error.to_string()))
+            let found = py.detach(|| crate::arrow::devices(&snapshot, product, group));
+            let found = found.map_err(|error| invalid(error.to_string()))?;
+            match group.filter(|group| found.is_empty() && snapshot.group(product, group).is_none()) {
+                Some(group) => Err(not_found(format!("there is no group `{}`", group.escape_debug()))),
+                None => Ok(found),
+            }
         })
     }
 

@@ -1,17 +1,20 @@
 //! What goes between a fleet and Python besides decisions: changes and specifications as JSON, and values as the dataclasses of the package.
 
 use crate::decision::digests;
-use crate::failure::{Imported, invalid, refused};
-use crate::time::{datetime, timestamp};
+use crate::failure::{Imported, Wrong, invalid, refused};
+use crate::time::datetime;
 use otagate::fleet_file::Loaded;
 use otagate::rollout::{Moved, Noted, Outcome};
 use otagate::store::Registered;
 use otagate::{Census, Change, DeviceCount, DeviceRow, DeviceSpec, DeviceState, Problem, Timestamp, VerdictCount};
+use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
+use std::path::PathBuf;
 
 const VALUES: &str = "otagate._values";
 static ENCODE: Imported = Imported::new(VALUES, "encode");
+static FSDECODE: Imported = Imported::new("os", "fsdecode");
 static LOADS: Imported = Imported::new("json", "loads");
 static PATH: Imported = Imported::new("pathlib", "Path");
 static DEVICE: Imported = Imported::new(VALUES, "Device");
@@ -22,6 +25,11 @@ static CENSUS: Imported = Imported::new(VALUES, "Census");
 static DEVICE_COUNT: Imported = Imported::new(VALUES, "DeviceCount");
 static VERDICT_COUNT: Imported = Imported::new(VALUES, "VerdictCount");
 static PROBLEM: Imported = Imported::new("otagate._errors", "Problem");
+
+/// A path, as Python takes them: str, bytes, or what has a path.
+pub(crate) fn path(given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    FSDECODE.get(given.py())?.call1((given,))?.extract()
+}
 
 /// JSON: as it stands, where it is text; else as the package writes what it is given.
 pub(crate) fn text_of(given: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
@@ -47,16 +55,26 @@ pub(crate) fn changes(given: &Bound<'_, PyAny>) -> PyResult<Vec<Change>> {
         true => LOADS.get(given.py())?.call1((given,)).map_err(no_json)?,
         false => given.clone(),
     };
+    let change = |each: &Bound<'_, PyAny>| -> PyResult<Result<Change, String>> {
+        match text_of(each) {
+            Ok(text) => Ok(serde_json::from_slice(&text).map_err(|error| told(&error))),
+            // What JSON cannot say: a number that is none, half a character, a circle, a naive datetime.
+            Err(error) if error.is_instance_of::<PyValueError>(each.py()) => {
+                Ok(Err(error.value(each.py()).to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    };
     if given.cast::<PyMapping>().is_ok() {
-        let one = serde_json::from_slice(&text_of(&given)?);
-        return one.map(|change| vec![change]).map_err(|error| refused([("".to_owned(), &*told(&error))]));
+        let one = change(&given)?;
+        return one.map(|change| vec![change]).map_err(|message| refused([("".to_owned(), &*message)]));
     }
     let mut read = Vec::new();
     let mut wrong = Vec::new();
     for (at, each) in given.try_iter()?.enumerate() {
-        match serde_json::from_slice(&text_of(&each?)?) {
+        match change(&each?)? {
             Ok(change) => read.push(change),
-            Err(error) => wrong.push((format!("changes[{at}]"), told(&error))),
+            Err(message) => wrong.push((format!("changes[{at}]"), message)),
         }
     }
     match wrong.is_empty() {
@@ -77,6 +95,10 @@ fn told(error: &serde_json::Error) -> String {
         None => all,
     }
 }
+
+/// 0001-01-01T00:00:00Z, and the last millisecond of 9999.
+const YEAR_1: i64 = -62_135_596_800_000;
+const YEAR_9999: i64 = 253_402_300_799_999;
 
 /// Rows to be added, owned, so that the GIL can go.
 pub(crate) type Rows = Vec<Row>;
@@ -104,27 +126,60 @@ impl Row {
 }
 
 /// A `Device`, or anything with its attributes.
-pub(crate) fn row(given: &Bound<'_, PyAny>) -> PyResult<Row> {
+pub(crate) fn row(given: &Bound<'_, PyAny>) -> Result<Row, Wrong> {
     let DeviceSpec { serial, state, group, entered_at, pin, cap, version, hardware, .. } = device_spec(given)?;
     if pin.is_some() || cap.is_some() {
-        return Err(invalid("a device that is added has a `pin` or a `cap`: apply `pin-device` or `cap-device`"));
+        let message = "a device that is added has a `pin` or a `cap`: apply `pin-device` or `cap-device`";
+        return Err(Wrong::Value(message.to_owned()));
     }
     Ok(Row { serial, state, group, entered_at, version, hardware })
 }
 
+/// An attribute that is there, and is not None. One that its class has, and that fails all the same, is not taken for missing: without a pin or a cap more would be
+/// served.
+pub(crate) fn known<'py>(given: &Bound<'py, PyAny>, name: &str) -> Result<Option<Bound<'py, PyAny>>, Wrong> {
+    match given.getattr(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_none())),
+        Err(error) => match error.is_instance_of::<PyAttributeError>(given.py()) && !given.get_type().hasattr(name)? {
+            true => Ok(None),
+            false => Err(Wrong::Raised(error)),
+        },
+    }
+}
+
+/// An attribute of that kind, or of none.
+pub(crate) fn known_as<T>(given: &Bound<'_, PyAny>, name: &str, kind: &str) -> Result<Option<T>, Wrong>
+where
+    for<'a, 'py> T: FromPyObject<'a, 'py, Error = PyErr>,
+{
+    known(given, name)?.map(|value| read_as(&value, name, kind)).transpose()
+}
+
+/// A value of that kind: what is another, or out of its range, is told by its name.
+pub(crate) fn read_as<T>(value: &Bound<'_, PyAny>, name: &str, kind: &str) -> Result<T, Wrong>
+where
+    for<'a, 'py> T: FromPyObject<'a, 'py, Error = PyErr>,
+{
+    value.extract().map_err(|_: PyErr| match value.get_type().name() {
+        Ok(found) => Wrong::Kind(format!("`{name}` must be {kind}, not {found}")),
+        Err(error) => Wrong::Raised(error),
+    })
+}
+
+/// An attribute that is a time, or nothing.
+pub(crate) fn known_time(given: &Bound<'_, PyAny>, name: &str) -> Result<Option<Timestamp>, Wrong> {
+    known(given, name)?.map(|at| crate::time::read(&at, name)).transpose()
+}
+
 /// Reads a `Device`, or anything with its attributes: a row of an ORM, say. What is not there is not known.
-pub(crate) fn device_spec(given: &Bound<'_, PyAny>) -> PyResult<DeviceSpec> {
-    let known = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
-        Ok(given.getattr_opt(name)?.filter(|value| !value.is_none()))
-    };
-    let text = |name: &str| known(name)?.map(|value| value.extract::<String>()).transpose();
-    let needed =
-        |name: &str| -> PyResult<String> { text(name)?.ok_or_else(|| invalid(format!("a device has no `{name}`"))) };
+pub(crate) fn device_spec(given: &Bound<'_, PyAny>) -> Result<DeviceSpec, Wrong> {
+    let text = |name: &str| known_as::<String>(given, name, "a str");
+    let needed = |name: &str| text(name)?.ok_or_else(|| Wrong::Value(format!("a device has no `{name}`")));
     Ok(DeviceSpec {
         serial: needed("serial")?,
         state: state(&needed("state")?)?,
         group: needed("group")?,
-        entered_at: known("entered_at")?.map(|at| timestamp(&at, "entered_at")).transpose()?.unwrap_or_default(),
+        entered_at: known_time(given, "entered_at")?.unwrap_or_default(),
         pin: text("pin")?,
         cap: text("cap")?,
         version: text("version")?,
@@ -133,14 +188,14 @@ pub(crate) fn device_spec(given: &Bound<'_, PyAny>) -> PyResult<DeviceSpec> {
     })
 }
 
-pub(crate) fn state(name: &str) -> PyResult<DeviceState> {
+fn state(name: &str) -> Result<DeviceState, Wrong> {
     Ok(match name {
         "new" => DeviceState::New,
         "verified" => DeviceState::Verified,
         "blocked" => DeviceState::Blocked,
         "disabled" => DeviceState::Disabled,
         "quota" => DeviceState::Quota,
-        other => return Err(invalid(format!("a device is `{}`, which is no state", other.escape_debug()))),
+        other => return Err(Wrong::Value(format!("a device is `{}`, which is no state", other.escape_debug()))),
     })
 }
 
@@ -161,7 +216,12 @@ pub(crate) fn device<'py>(py: Python<'py>, spec: &DeviceSpec) -> PyResult<Bound<
     said.set_item("cap", cap)?;
     said.set_item("version", version)?;
     said.set_item("hardware", hardware)?;
-    said.set_item("entered_at", datetime(py, *entered_at)?)?;
+    // Python knows the years 1 to 9999; who entered before is as old as time.
+    let entered_at = match entered_at.millis() {
+        millis if millis < YEAR_1 => None,
+        millis => Some(datetime(py, Timestamp::from_millis(millis.min(YEAR_9999)))?),
+    };
+    said.set_item("entered_at", entered_at)?;
     DEVICE.get(py)?.call((serial, state_name(*state), group), Some(&said))
 }
 

@@ -71,19 +71,20 @@ impl Given {
         self.reason().status()
     }
 
-    pub(crate) fn verdict(&self) -> &'static str {
-        match self.status() {
-            200 => "serve",
-            304 => "up-to-date",
-            404 => "unavailable",
-            _ => "unauthorized",
-        }
-    }
-
     /// Flat, as in every language.
     pub(crate) fn json(&self) -> String {
         // Maps of texts and numbers can be written, always.
         serde_json::to_string(&Flat(self)).unwrap_or_default()
+    }
+}
+
+/// The verdict that a reason belongs to (V1), by its name.
+pub(crate) fn verdict_of(reason: Reason) -> &'static str {
+    match reason.status() {
+        200 => "serve",
+        304 => "up-to-date",
+        404 => "unavailable",
+        _ => "unauthorized",
     }
 }
 
@@ -141,7 +142,7 @@ impl Serialize for Flat<'_> {
         let given = self.0;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("status", &given.status())?;
-        map.serialize_entry("verdict", given.verdict())?;
+        map.serialize_entry("verdict", verdict_of(given.reason()))?;
         map.serialize_entry("reason", given.reason().name())?;
         map.serialize_entry("number", &given.reason)?;
         map.serialize_entry("revision", &given.revision)?;

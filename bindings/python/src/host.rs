@@ -1,9 +1,9 @@
 //! What a host's own store, written in Python, gives: products and groups that were checked once, devices as rows.
 
-use crate::failure::{garbage, guard, invalid, of_problems, refused};
-use crate::fleet_words::{device_spec, text_of};
+use crate::failure::{Wrong, garbage, guard, invalid, of_problems, refused};
+use crate::fleet_words::{device_spec, known_as, known_time, read_as, text_of};
 use otagate::store::StandingRecord;
-use otagate::{Device, Group as Plain, GroupSpec, ProductEntry, ProductFleetSpec};
+use otagate::{Device, Group as Plain, GroupSpec, ProductEntry, ProductFleetSpec, Revision};
 use pyo3::prelude::*;
 use std::sync::Arc;
 
@@ -105,13 +105,7 @@ pub(crate) fn device(given: &Bound<'_, PyAny>, entry: Option<&ProductEntry>) -> 
         return Ok(None);
     }
     let Some(entry) = entry else { return Err(garbage("`device` gave a device of a product that does not exist")) };
-    let read = device_spec(given).map_err(|error| {
-        let py = given.py();
-        match error.is_instance_of::<pyo3::exceptions::PyValueError>(py) {
-            true => garbage(format!("`device` gave what cannot be: {}", error.value(py))),
-            false => error,
-        }
-    })?;
+    let read = device_spec(given).map_err(|wrong| wrong.of_store("device"))?;
     let built = read.build(entry.product());
     built.map(Some).map_err(|problems| garbage(format!("`device` gave what cannot be: {problems}")))
 }
@@ -127,23 +121,53 @@ pub(crate) fn group(given: &Bound<'_, PyAny>) -> PyResult<Option<Arc<Plain>>> {
     }
 }
 
+/// What `revision` gave.
+pub(crate) fn revision(given: &Bound<'_, PyAny>) -> PyResult<Revision> {
+    read_as(given, "the revision", "an int from 0 to 2**64 - 1")
+        .map(Revision)
+        .map_err(|wrong| wrong.of_store("revision"))
+}
+
+/// What a standing may have; who has none of it is no standing, and must not be taken for an empty one: that would lift every limit.
+const STANDING: [&str; 8] = [
+    "claim_expires_at",
+    "download_expires_at",
+    "attempts",
+    "penalty_hop",
+    "penalty_until",
+    "place",
+    "downloads_now",
+    "slots_taken",
+];
+
 /// What `standing` gave: a `Standing`, or anything with its attributes.
 pub(crate) fn standing(given: &Bound<'_, PyAny>) -> PyResult<StandingRecord> {
     if given.is_none() {
         return Ok(StandingRecord::default());
     }
-    let known = |name: &str| -> PyResult<Option<Bound<'_, PyAny>>> {
-        Ok(given.getattr_opt(name)?.filter(|value| !value.is_none()))
-    };
-    let time = |name: &str| known(name)?.map(|at| crate::time::timestamp(&at, name)).transpose();
-    let number = |name: &str| Ok::<u32, PyErr>(known(name)?.map(|value| value.extract()).transpose()?.unwrap_or(0));
-    let hop: Option<String> = known("penalty_hop")?.map(|hop| hop.extract()).transpose()?;
+    read_standing(given).map_err(|wrong| wrong.of_store("standing"))
+}
+
+fn read_standing(given: &Bound<'_, PyAny>) -> Result<StandingRecord, Wrong> {
+    let mut any = false;
+    for name in STANDING {
+        any |= given.getattr_opt(name)?.is_some();
+    }
+    if !any {
+        return Err(Wrong::Kind(format!("{} has no attribute of a standing", given.get_type().name()?)));
+    }
+    let number = |name: &str| known_as::<u32>(given, name, "an int from 0 to 2**32 - 1").map(Option::unwrap_or_default);
+    let hop = known_as::<String>(given, "penalty_hop", "a str")?;
+    let until = known_time(given, "penalty_until")?;
+    if hop.is_some() != until.is_some() {
+        return Err(Wrong::Value("`penalty_hop` and `penalty_until` go together".to_owned()));
+    }
     Ok(StandingRecord {
-        claim_expires_at: time("claim_expires_at")?,
-        download_expires_at: time("download_expires_at")?,
+        claim_expires_at: known_time(given, "claim_expires_at")?,
+        download_expires_at: known_time(given, "download_expires_at")?,
         attempts: number("attempts")?,
-        penalty: hop.map(String::into_boxed_str).zip(time("penalty_until")?),
-        place: known("place")?.map(|place| place.extract()).transpose()?,
+        penalty: hop.map(String::into_boxed_str).zip(until),
+        place: known_as(given, "place", "an int from 0 to 2**64 - 1")?,
         downloads_now: number("downloads_now")?,
         slots_taken: number("slots_taken")?,
     })

@@ -145,11 +145,24 @@ impl<'a> Said<'a, '_> {
             ..CheckIn::new(key.bytes(), serial.bytes())
         };
         if let Some(digest) = self.digest {
-            let (kind, hex): (String, Bound<'_, PyAny>) = digest.extract()?;
+            let (kind, hex) = two(digest, "`digest`")?;
             // What is not hex, or of another length, is not sent (W6).
-            ask.digest = SentDigest::parse(digest_kind(&kind)?, text_of(&hex)?.bytes());
+            ask.digest = SentDigest::parse(digest_kind(&kind.extract::<String>()?)?, text_of(&hex)?.bytes());
         }
         take(&ask)
+    }
+}
+
+/// A pair, as a tuple, a list or whatever gives two.
+pub(crate) fn two<'py>(given: &Bound<'py, PyAny>, what: &str) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let wrong = || invalid(format!("{what} must be a pair"));
+    if given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>() {
+        return Err(wrong());
+    }
+    let mut all = given.try_iter()?;
+    match (all.next().transpose()?, all.next().transpose()?, all.next().transpose()?) {
+        (Some(one), Some(other), None) => Ok((one, other)),
+        _ => Err(wrong()),
     }
 }
 

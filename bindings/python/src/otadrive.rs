@@ -4,7 +4,7 @@ use crate::books::Ledger;
 use crate::failure::{Imported, garbage, guard, invalid, of_problems, plant};
 use crate::fleet::Fleet;
 use crate::fleet_words::noted;
-use crate::input::Text;
+use crate::input::{Text, two};
 use crate::time::now;
 use otagate::rollout::{Books, Ends, Ledger as _, MemoryLedger};
 use otagate::wire::otadrive::{After, Host, LeaseTimes, Reply, Request, answer};
@@ -36,6 +36,7 @@ pub(crate) struct OtadriveReply {
 #[pyo3(signature = (fleet, ledger, method, target, headers, *, lease_secs=3600, grace_secs=60, now=None))]
 #[allow(clippy::too_many_arguments, reason = "they are what a request says")]
 pub(crate) fn otadrive_answer(
+    py: Python<'_>,
     fleet: &Fleet,
     ledger: &Ledger,
     method: &str,
@@ -52,8 +53,7 @@ pub(crate) fn otadrive_answer(
         }
         let mut held = Vec::new();
         for pair in headers.try_iter()? {
-            let pair = pair?;
-            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+            let (name, value) = two(&pair?, "a header")?;
             held.push((
                 Text::of(name.as_borrowed())?.bytes().to_vec(),
                 Text::of(value.as_borrowed())?.bytes().to_vec(),
@@ -90,7 +90,10 @@ pub(crate) fn otadrive_answer(
             times: LeaseTimes { lease_secs, grace_secs },
         };
         let reply = answer(&host, &request, now, &mut NoTrace).map_err(|fault| garbage(fault.to_string()))?;
-        let Reply { response, reason, revision, device, leased, ends, after, .. } = reply;
+        let Reply { response, reason, revision, product, device, leased, ends, after, .. } = reply;
+        if let Some(reason) = reason {
+            fleet.readers.count(py, &index, product.as_ref(), reason);
+        }
         Ok(OtadriveReply {
             reason,
             revision: revision.0,
@@ -165,24 +168,32 @@ impl OtadriveReply {
         self.leased
     }
 
-    /// Does what comes after the answer, whatever becomes of it. A second call does nothing.
+    /// Does what comes after the answer, whatever becomes of it. What was done is done once; what failed is done by the next call.
     #[pyo3(signature = (*, now=None))]
-    fn answered(&self, now: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    fn answered(&self, py: Python<'_>, now: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         guard(|| {
             let at = self::now(now)?;
             let after = std::mem::take(&mut *self.after.lock());
-            let mut wrong = None;
-            for each in after {
-                match each {
-                    After::Register(product, serial) => {
-                        let _ = self.index.register(&product, &serial, at);
+            let (mut left, mut wrong) = (Vec::new(), None);
+            py.detach(|| {
+                for each in after {
+                    match each {
+                        After::Register(product, serial) => {
+                            let _ = self.index.register(&product, &serial, at);
+                        }
+                        After::Note(report) => {
+                            let Ok(_) = self.books.ledger.note(&report, at);
+                        }
+                        After::See(change) => {
+                            if let Err(problems) = self.index.apply(std::slice::from_ref(&change)) {
+                                wrong = Some(problems);
+                                left.push(After::See(change));
+                            }
+                        }
                     }
-                    After::Note(report) => {
-                        let Ok(_) = self.books.ledger.note(&report, at);
-                    }
-                    After::See(change) => wrong = self.index.apply(&[change]).err().or(wrong),
                 }
-            }
+            });
+            self.after.lock().extend(left);
             wrong.map_or(Ok(()), |problems| Err(of_problems(&problems)))
         })
     }

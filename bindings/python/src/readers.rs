@@ -5,7 +5,7 @@
 
 use crate::decision::Decision;
 use crate::given::Given;
-use crate::time::now;
+use crate::time::{is_fixed, now};
 use otagate::{Artifact, CheckIn, Decision as Decided, Effect, Index, NoTrace, Offer, Reader, Timestamp, Verdict};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -68,7 +68,7 @@ impl Drop for Entered<'_, '_> {
 #[derive(Default)]
 struct Slot {
     own: Option<Own>,
-    /// The datetime that was read last: it never changes, so who decides a whole fleet at one time reads it once.
+    /// The datetime that was read last, where it cannot come to mean another time: who decides a whole fleet at one time reads it once.
     at: Option<(Py<PyAny>, Timestamp)>,
 }
 
@@ -162,11 +162,13 @@ impl Readers {
     ) -> PyResult<Py<Decision>> {
         // Read while no reader is taken: a time zone may be Python's, and decide itself.
         let time = now(at)?;
-        let before = self.first.enter(py).and_then(|mut entered| {
-            std::mem::replace(&mut entered.slot().at, at.map(|given| (given.clone().unbind(), time)))
-        });
-        // What goes may be Python's too.
-        drop(before);
+        if let Some(given) = at
+            && is_fixed(given)?
+        {
+            let kept = Some((given.clone().unbind(), time));
+            let before = self.first.enter(py).and_then(|mut entered| std::mem::replace(&mut entered.slot().at, kept));
+            drop(before);
+        }
         self.with(py, index, |own| give(py, &mut own.shared, &own.reader.decide(ask, time, &mut NoTrace), ask))
     }
 
@@ -224,7 +226,10 @@ impl Readers {
             own.reader.refresh();
             std::mem::replace(&mut own.shared, Own::nothing_shared())
         };
-        let first = self.first.enter(py).and_then(|mut entered| entered.slot().own.as_mut().map(fresh));
+        let first = self.first.enter(py).map(|mut entered| {
+            let Slot { own, at } = entered.slot();
+            (own.as_mut().map(fresh), at.take())
+        });
         drop(first);
         for slot in &self.others {
             let shared = slot.try_lock().and_then(|mut own| own.as_mut().map(fresh));

@@ -73,7 +73,7 @@ impl AsyncView for StepView {
 
     async fn revision(&self) -> Result<Revision, Raised> {
         let given = self.ask("revision", |py| Ok(PyTuple::empty(py))).await?;
-        Ok(Python::attach(|py| given.bind(py).extract().map(Revision))?)
+        Ok(Python::attach(|py| host::revision(given.bind(py)))?)
     }
 
     async fn product_of_key(&self, key: &KeyHash) -> Result<Option<Lent<'_, Product>>, Raised> {

@@ -161,7 +161,7 @@ def test_wrong_kinds_are_told_by_name(fleet: otagate.Fleet) -> None:
     with pytest.raises(TypeError, match="check-in 1, field 0"):
         fleet.decide_many([("secret", "SN-1"), (1, "SN-2")])  # type: ignore[list-item]
     with pytest.raises(otagate.InvalidArgument, match="check-in 0 has 1 fields"):
-        fleet.decide_many([("secret",)])
+        fleet.decide_many([("secret",)])  # type: ignore[list-item]
 
 
 def test_batches_are_the_same_as_one_by_one(fleet: otagate.Fleet) -> None:

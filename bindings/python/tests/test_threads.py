@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable
+from typing import Callable
 
 import otagate
-import pyarrow
 from conftest import NOW
 
 ROWS = [("secret", f"SN-{number % 1000}", "1.0.0") for number in range(6_000)]
-TABLE = pyarrow.table({"serial": [row[1] for row in ROWS], "version": [row[2] for row in ROWS]})
 
 
 def test_each_answer_is_of_one_revision(fleet: otagate.Fleet) -> None:
@@ -58,35 +56,6 @@ def test_each_answer_is_of_one_revision(fleet: otagate.Fleet) -> None:
         thread.join(60)
     assert not wrong, wrong[0]
     assert not any(thread.is_alive() for thread in threads)
-
-
-def others_run_while(call: Callable[[], Any]) -> bool:
-    """Whether another thread gets somewhere inside of one call: it must, if the call lets go of the GIL."""
-    ticks, stop, ready = [0], threading.Event(), threading.Event()
-
-    def tick() -> None:
-        ready.set()
-        while not stop.is_set():
-            ticks[0] += 1
-
-    thread = threading.Thread(target=tick)
-    thread.start()
-    ready.wait()
-    before = ticks[0]
-    call()
-    after = ticks[0]
-    stop.set()
-    thread.join()
-    return after > before
-
-
-def test_long_work_lets_go_of_the_gil(fleet: otagate.Fleet) -> None:
-    many = [otagate.Device(f"X-{number}", "verified", "stable") for number in range(50_000)]
-    rows = ROWS * 20
-    assert others_run_while(lambda: fleet.add_devices("lamp", many))
-    assert others_run_while(lambda: fleet.decide_many(rows, into="status"))
-    assert others_run_while(lambda: [fleet.decide_many(TABLE, key="secret") for _ in range(20)])
-    assert others_run_while(fleet.to_json)
 
 
 def test_a_time_zone_that_asks_the_fleet_itself(fleet: otagate.Fleet) -> None:

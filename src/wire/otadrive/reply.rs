@@ -4,7 +4,7 @@ use super::super::{Body, Response};
 use super::{Call, Request};
 use crate::decide::identify;
 use crate::decide::trace::Trace;
-use crate::fleet::{CanonicalSerial, Change, Device, Product, ProductId, Revision};
+use crate::fleet::{CanonicalSerial, Change, ProductId, Revision};
 use crate::lease::Lease;
 use crate::leases::Leases;
 use crate::rollout::{Attended, Ends, Ledger, Report, attend};
@@ -37,6 +37,8 @@ pub struct Reply {
     pub reason: Option<Reason>,
     /// The revision of the fleet that was seen.
     pub revision: Revision,
+    /// The product of the key, where it is one's: what verdicts are counted by.
+    pub product: Option<ProductId>,
     /// The product and the canonical serial, where both are known.
     pub device: Option<(ProductId, Box<str>)>,
     /// The answer continues an offer that was made before.
@@ -93,18 +95,19 @@ impl Request {
         let update = matches!(self.call, Call::Update { .. });
         after.extend(found.reported(&self.check_in()).filter(|_| update).map(After::See));
         let leased = offer.is_some_and(|offer| offer.leased);
-        Reply { leased, lease, ends, ..self.finish(response, decision, found.identity(), after) }
+        Reply { leased, lease, ends, ..self.finish(response, decision, found, after) }
     }
 
     /// The reply to a sign of life, where the refusal of questions 1 to 4 is one.
     fn reply_alive(&self, refusal: Option<Decision<'_>>, found: &Found<'_>) -> Reply {
         match &refusal {
-            Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, found.identity(), Vec::new()),
+            Some(refusal) => self.finish(Response::empty(refusal.status()), refusal, found, Vec::new()),
             None => Reply {
                 response: Response::empty(200),
                 reason: None,
                 revision: found.facts().revision,
-                device: device_of(found.identity()),
+                product: product_of(found),
+                device: device_of(found),
                 leased: false,
                 lease: None,
                 ends: None,
@@ -113,20 +116,15 @@ impl Request {
         }
     }
 
-    fn finish(
-        &self,
-        response: Response,
-        decision: &Decision<'_>,
-        who: Option<(&Product, &Device)>,
-        mut after: Vec<After>,
-    ) -> Reply {
+    fn finish(&self, response: Response, decision: &Decision<'_>, found: &Found<'_>, mut after: Vec<After>) -> Reply {
         let registration = decision.effect.as_ref().and_then(|effect| effect.registration(&self.check_in()));
         after.extend(registration.map(|(product, serial)| After::Register(product.id().clone(), serial)));
         Reply {
             response,
             reason: Some(decision.reason),
             revision: decision.revision,
-            device: device_of(who),
+            product: product_of(found),
+            device: device_of(found),
             leased: false,
             lease: None,
             ends: None,
@@ -135,8 +133,12 @@ impl Request {
     }
 }
 
-fn device_of(who: Option<(&Product, &Device)>) -> Option<(ProductId, Box<str>)> {
-    who.map(|(product, device)| (product.id().clone(), device.serial().into()))
+fn product_of(found: &Found<'_>) -> Option<ProductId> {
+    found.facts().key.map(|key| key.product.id().clone())
+}
+
+fn device_of(found: &Found<'_>) -> Option<(ProductId, Box<str>)> {
+    found.identity().map(|(product, device)| (product.id().clone(), device.serial().into()))
 }
 
 /// Why a request could not be answered: answer 503, and serve nothing.

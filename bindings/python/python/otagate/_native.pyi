@@ -239,6 +239,9 @@ class Columns:
     def __arrow_c_schema__(self) -> object:
         """The type of the rows, by Arrow's PyCapsule interface."""
 
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The rows as a stream of one batch."""
+
     def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]:
         """The rows, by Arrow's PyCapsule interface: shared, not copied. There is one shape; ``requested_schema`` is not looked at, as the interface allows."""
 
@@ -614,6 +617,7 @@ class Attended:
         :returns: as :meth:`Fleet.report`; ``foreign`` where there was nothing to take down.
         """
 
+    def _noted(self, *, now: datetime | None = None) -> None: ...
     def _registration(self) -> tuple[str, str] | None:
         """Whom an asynchronous store has to register still: product and canonical serial."""
 

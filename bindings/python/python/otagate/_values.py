@@ -194,18 +194,18 @@ class ReasonInfo:
 
 @dataclass(frozen=True)
 class Step:
-    """One question on the way to a decision (V6)."""
+    """One question on the way to a decision (V6), by the names of ``Explanation.to_dict``."""
 
-    question: str
-    number: Optional[int]
+    question: Optional[int]
     """The number in section 3 of the rules; None for the lease."""
+    name: str
     answer: Optional[ReasonName]
     """The reason, where this question gave the answer."""
     values: Mapping[str, Any]
     """What was compared."""
 
     def __hash__(self) -> int:
-        return hash((self.question, self.number, self.answer))
+        return hash((self.question, self.name, self.answer))
 
 
 @dataclass(frozen=True)

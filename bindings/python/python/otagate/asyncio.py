@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from typing import Any, Optional, Protocol, Tuple
 
 from ._native import Asked, Attended, Decision, Explanation, Group, Ledger, Product
+from .store import swallowed
 from .typing import DigestKind, Noted, Outcome, Registered, Text, Want
 
 __all__ = ["Registers", "Stands", "Store", "View", "answered", "attend", "decide", "explain", "report"]
@@ -104,7 +105,8 @@ async def decide(
             digest=digest, want=want, resource=resource, now=now,
         )  # fmt: skip
         decision: Decision = await _drive(view, asked)
-    return decision
+        return decision
+    raise swallowed()
 
 
 async def explain(
@@ -127,7 +129,8 @@ async def explain(
             digest=digest, want=want, resource=resource, now=now, ledger=ledger,
         )  # fmt: skip
         explanation: Explanation = await _drive(view, asked)
-    return explanation
+        return explanation
+    raise swallowed()
 
 
 async def attend(
@@ -151,7 +154,8 @@ async def attend(
             digest=digest, want=want, resource=resource, now=now, ledger=ledger, lease_secs=lease_secs,
         )  # fmt: skip
         attended: Attended = await _drive(view, asked)
-    return attended
+        return attended
+    raise swallowed()
 
 
 async def report(
@@ -172,7 +176,8 @@ async def report(
             want=want, resource=resource, now=now, ledger=ledger, outcome=outcome,
         )  # fmt: skip
         noted: Noted = await _drive(view, asked)
-    return noted
+        return noted
+    raise swallowed()
 
 
 async def answered(store: Any, attended: Attended, *, now: Optional[datetime] = None) -> None:
@@ -181,7 +186,7 @@ async def answered(store: Any, attended: Attended, *, now: Optional[datetime] = 
     What failed is done by the next call.
     """
     at = datetime.now(timezone.utc) if now is None else now
-    attended.answered(now=at)
+    attended._noted(now=at)
     registration = attended._registration()
     if registration is not None:
         register = getattr(store, "register", None)

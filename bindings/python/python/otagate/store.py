@@ -26,6 +26,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Optional, Protocol, Tuple
 
+from ._errors import StoreGarbage
 from ._native import Asked, Attended, Decision, Explanation, Group, Ledger, Product
 from .typing import DigestKind, Noted, Outcome, Registered, Text, Want
 
@@ -81,6 +82,11 @@ class Registers(Protocol):
         ...
 
 
+def swallowed() -> StoreGarbage:
+    """What is raised where a view's context kept an exception to itself: nothing was decided."""
+    return StoreGarbage("the context of `view` swallowed an exception: let it through")
+
+
 def _drive(view: Any, asked: Asked) -> Any:
     request = asked.start()
     while request is not None:
@@ -112,7 +118,8 @@ def decide(
             digest=digest, want=want, resource=resource, now=now,
         )  # fmt: skip
         decision: Decision = _drive(view, asked)
-    return decision
+        return decision
+    raise swallowed()
 
 
 def explain(
@@ -135,7 +142,8 @@ def explain(
             digest=digest, want=want, resource=resource, now=now, ledger=ledger,
         )  # fmt: skip
         explanation: Explanation = _drive(view, asked)
-    return explanation
+        return explanation
+    raise swallowed()
 
 
 def attend(
@@ -159,7 +167,8 @@ def attend(
             digest=digest, want=want, resource=resource, now=now, ledger=ledger, store=store, lease_secs=lease_secs,
         )  # fmt: skip
         attended: Attended = _drive(view, asked)
-    return attended
+        return attended
+    raise swallowed()
 
 
 def report(
@@ -180,4 +189,5 @@ def report(
             want=want, resource=resource, now=now, ledger=ledger, outcome=outcome,
         )  # fmt: skip
         noted: Noted = _drive(view, asked)
-    return noted
+        return noted
+    raise swallowed()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import Any, List, Literal, Mapping, Optional, Protocol, Tuple, Union
 
 Text = Union[str, bytes]
 """What a device sent: as text, or as the bytes that came."""
@@ -67,7 +67,14 @@ SerialScheme = Literal["opaque", "opaque-nocase", "mac", "hex", "decimal"]
 Change = Mapping[str, Any]
 """One thing that happens to a fleet: ``{"change": "assign-firmware", "product": ..., "group": ..., "firmware": ...}``."""
 
-Row = Union[Tuple[Text, Text], Tuple[Text, Text, Optional[Text]], Tuple[Text, Text, Optional[Text], Optional[Text]], Sequence[Optional[Text]]]
+Row = Union[
+    Tuple[Text, Text],
+    Tuple[Text, Text, Optional[Text]],
+    Tuple[Text, Text, Optional[Text], Optional[Text]],
+    List[str],
+    List[bytes],
+    List[Optional[Text]],
+]
 """A check-in of a batch: (key, serial), (key, serial, version) or (key, serial, version, hardware)."""
 
 
