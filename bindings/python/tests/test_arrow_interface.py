@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import threading
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_a_stream_that_fails_says_so(fleet: otagate.Fleet) -> None:
 
 
 def test_other_libraries(fleet: otagate.Fleet) -> None:
-    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    pandas, polars = importlib.import_module("pandas"), importlib.import_module("polars")
     for frame in (
         pandas.DataFrame({"serial": SERIALS, "version": VERSIONS}),
         polars.DataFrame({"serial": SERIALS, "version": VERSIONS}),

@@ -236,5 +236,5 @@ def test_a_fork_inside_a_look_up() -> None:
     finally:
         if forks.pid == 0:
             os._exit(0 if decision is not None and decision.reason == "key-unknown" else 1)
-    assert decision.reason == "key-unknown"
+    assert decision is not None and decision.reason == "key-unknown"
     assert wait_for(forks.pid) == 0
