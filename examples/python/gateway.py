@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import logging
 import os
 import re
@@ -24,7 +25,6 @@ import secrets
 import signal
 import socket
 import sys
-from collections import Counter
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
@@ -60,7 +60,6 @@ class Gateway:
     def __init__(self, fleet_file: Path, hangup: asyncio.Event, lease_secs: int, grace_secs: int) -> None:
         self.fleet_file, self.hangup, self.lease_secs, self.grace_secs = fleet_file, hangup, lease_secs, grace_secs
         self.fleet, self.ledger = otagate.Fleet.load(fleet_file), otagate.Ledger()
-        self.verdicts: Counter[tuple[str | None, str | None, int]] = Counter()
         self.keep_files()
 
     def keep_files(self) -> None:
@@ -97,7 +96,6 @@ class Gateway:
             await send_empty(send, status)
         finally:
             hung_up.cancel()
-            self.verdicts[reply.product, reply.reason, status] += 1
             # `%r`: what a device sent must not end a line, nor speak to a terminal.
             shown, who = KEY.sub(rb"\1...", target), (reply.product, reply.serial)
             log.info("%s %r: %d %s %r, %s", scope["method"], shown, status, reply.reason, who, became)
@@ -222,8 +220,7 @@ def operator(gateway: Gateway, token: str) -> APIRouter:
 
     @admin.get("/verdicts")
     async def verdicts() -> list[dict[str, Any]]:
-        counted = gateway.verdicts.items()
-        return [{"product": product, "reason": reason, "status": status, "count": count} for (product, reason, status), count in counted]
+        return [dataclasses.asdict(counted) for counted in gateway.fleet.verdicts()]
 
     @admin.get("/statistics")
     async def statistics(product: str, group: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ pub(crate) struct OtadriveReply {
     response: Response,
     reason: Option<Reason>,
     revision: u64,
-    device: Option<(String, String)>,
+    product: Option<String>,
+    serial: Option<String>,
     leased: bool,
     index: Index,
     books: Arc<Books<MemoryLedger>>,
@@ -67,7 +68,8 @@ pub(crate) fn otadrive_answer(
             response,
             reason: None,
             revision: index.revision().0,
-            device: None,
+            product: None,
+            serial: None,
             leased: false,
             index: index.clone(),
             books: books.clone(),
@@ -97,7 +99,8 @@ pub(crate) fn otadrive_answer(
         Ok(OtadriveReply {
             reason,
             revision: revision.0,
-            device: device.map(|(product, serial)| (product.to_string(), serial.into())),
+            product: product.map(|product| product.to_string()),
+            serial: device.map(|(_, serial)| serial.into()),
             leased,
             after: Mutex::new(after),
             ends: Mutex::new(ends),
@@ -150,16 +153,16 @@ impl OtadriveReply {
         self.revision
     }
 
-    /// The product, where the device is known.
+    /// The product of the key, where it is one's.
     #[getter]
     fn product(&self) -> Option<&str> {
-        self.device.as_ref().map(|(product, _)| &**product)
+        self.product.as_deref()
     }
 
     /// The canonical serial, where the device is known.
     #[getter]
     fn serial(&self) -> Option<&str> {
-        self.device.as_ref().map(|(_, serial)| &**serial)
+        self.serial.as_deref()
     }
 
     /// Whether the answer continues an offer that was made before.

@@ -516,7 +516,7 @@ class Fleet:
         """How many devices are in each group and state. Lets go of the GIL; looks at every device."""
 
     def verdicts(self) -> list[VerdictCount]:
-        """How often each reason was given, by product, since this fleet was made in this process: by :meth:`decide`, :meth:`decide_many` and :meth:`attend`."""
+        """How often each reason was given, by product, since this fleet was made in this process: by :meth:`decide`, :meth:`decide_many`, :meth:`attend` and :func:`otagate.otadrive.answer`."""
 
     def census(self, product: str, group: str, wave: int) -> Census:
         """Who would be admitted if that wave of the rollout of a group were opened now (R3). Changes nothing. Lets go of the GIL; looks at every device.
@@ -688,7 +688,7 @@ class Reply:
 
     @property
     def product(self) -> str | None:
-        """The product, where the device is known."""
+        """The product of the key, where it is one's."""
 
     @property
     def serial(self) -> str | None:
