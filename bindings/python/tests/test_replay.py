@@ -95,8 +95,17 @@ def test_each_answer_is_that_of_its_revision(fleet: otagate.Fleet) -> None:
     for thread in threads:
         thread.start()
     history: list[tuple[int, list[dict[str, Any]]]] = []
-    until = time.monotonic() + SECONDS
-    while time.monotonic() < until and not back:
+    begun = time.monotonic()
+
+    def is_enough() -> bool:
+        """What the end of this test asks to have met, with room; a busy machine is given longer, not less to do."""
+        past = time.monotonic() - begun
+        if past < SECONDS:
+            return False
+        met = {revision for revision, _ in list(answers[2])}
+        return past > 20 * SECONDS or bool(all(answers[:7]) and columns and len(met) > 100 and sum(map(len, answers)) > 3_000)
+
+    while not is_enough() and not back:
         some = [chances(chance) for _ in range(chance.choice([1, 1, 1, 5]))]
         before, revision = fleet.revision, fleet.apply(some)
         if revision != before:
