@@ -49,10 +49,17 @@
 
 mod check_in;
 mod decide;
+pub mod feed;
 mod fleet;
 mod index;
 mod lease;
 mod leases;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 mod time;
 mod verdict;
 
@@ -76,10 +83,10 @@ pub use fleet::{
     NAME_BYTES_MAX, Opened, PLACEHOLDERS_MAX, Penalty, Policy, Problem, Problems, Product, ProductEntry,
     ProductEntryOf, ProductFleetSpec, ProductId, ProductSpec, Progress, RANK_CONTEXT, RESOURCES_MAX,
     RETRY_AFTER_SECS_MAX, Reading, Resource, ResourceSpec, Revision, Rollout, RolloutId, RolloutSpec, RolloutState,
-    Run, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault, SerialScheme, Success, Target,
-    TargetSpec, TextFault, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX, Version, VersionFault,
-    VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX, Wave, WaveSize, Window,
-    rank, share_threshold,
+    Row, RowKey, RowKind, RowValue, Run, SERIAL_BYTES_MAX, SHARE_BPS_MAX, STONES_MAX, SentDigest, SerialFault,
+    SerialScheme, Success, Target, TargetSpec, TextFault, UnreadableVersion, VERSION_BYTES_MAX, VERSION_PREFIXES_MAX,
+    Version, VersionFault, VersionRules, VersionRulesSpec, VersionScheme, WAVES_MAX, WHY_BYTES_MAX, WINDOW_SPANS_MAX,
+    Wave, WaveSize, Window, rank, share_threshold,
 };
 pub use index::{DeviceCount, DeviceRow, Index, IndexBytes, IndexView, Member, Reader, Snapshot, VerdictCount};
 pub use lease::Lease;

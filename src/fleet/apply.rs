@@ -259,7 +259,7 @@ impl<D: Devices> FleetOf<D> {
 
 impl Product {
     /// Whether everything that was read under one reads the same under the other.
-    fn same_rules(&self, other: &Product) -> bool {
+    pub(crate) fn same_rules(&self, other: &Product) -> bool {
         self.versions == other.versions
             && self.serial_scheme == other.serial_scheme
             && self.placeholders == other.placeholders

@@ -30,6 +30,17 @@ pub enum DeviceState {
 impl DeviceState {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::New, Self::Verified, Self::Blocked, Self::Disabled, Self::Quota];
+
+    /// The stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Verified => "verified",
+            Self::Blocked => "blocked",
+            Self::Disabled => "disabled",
+            Self::Quota => "quota",
+        }
+    }
 }
 
 /// A device as an operator writes it; [`build`](DeviceSpec::build) checks it.

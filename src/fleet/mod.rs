@@ -20,7 +20,9 @@ mod problem;
 mod product;
 mod rank;
 mod rollout;
+mod row;
 mod serial;
+pub(crate) mod take;
 mod version;
 pub(crate) mod whole;
 mod window;
@@ -52,6 +54,7 @@ pub use rollout::{
     Admission, Attempt, Gate, Halt, LISTED_MAX, Late, Missing, Opened, Penalty, Progress, Rollout, RolloutSpec,
     RolloutState, Run, SHARE_BPS_MAX, Success, Target, TargetSpec, WAVES_MAX, WHY_BYTES_MAX, Wave, WaveSize,
 };
+pub use row::{Row, RowKey, RowKind, RowValue};
 pub(crate) use serial::lower_hex;
 pub use serial::{CanonicalSerial, SERIAL_BYTES_MAX, SerialFault, SerialScheme};
 pub use version::{

@@ -28,6 +28,7 @@ mod slot;
 mod snapshot;
 mod store;
 mod table;
+mod take;
 
 pub use counters::VerdictCount;
 pub use members::{DeviceCount, IndexBytes, Member};

@@ -1,7 +1,7 @@
 //! A check-in where there is a ledger: what it holds goes into the facts, what the check-in tells goes into the ledger, and what is served is claimed before
 //! it is served (V7).
 
-use super::ledger::{ClaimAsk, Claimed, Held, Ledger, Of, OfferAsk, Report, Tried};
+use super::ledger::{AsyncLedger, ClaimAsk, Claimed, Held, Ledger, Of, OfferAsk, Report, Tried};
 use super::statistics::Outcome;
 use crate::check_in::{CheckIn, Want};
 use crate::decide::decide;
@@ -55,13 +55,40 @@ pub fn attend<'f, L: Ledger, T: Trace>(
     now: Timestamp,
     trace: &mut T,
 ) -> Result<Attended<'f>, L::Error> {
-    let Some(who) = Who::of(found) else {
-        let found = &*found;
-        return Ok(Attended { found, decision: decide(&found.facts(), ask, now, trace), attempt: None, seen: None });
+    let settled = match Who::of(found) {
+        Some(who) => settle(ledger, &who, found, ask, until, now)?,
+        None => Settled::default(),
     };
-    let settled = settle(ledger, &who, found, ask, until, now)?;
-    let found = &*found;
-    // Pure: the decision that was settled.
+    Ok(attended(found, settled, ask, now, trace))
+}
+
+/// [`attend`] for an asynchronous ledger.
+///
+/// # Errors
+/// As [`attend`].
+pub async fn attend_async<'f, L: AsyncLedger, T: Trace>(
+    ledger: &L,
+    found: &'f mut Found<'_>,
+    ask: &CheckIn<'_>,
+    until: Timestamp,
+    now: Timestamp,
+    trace: &mut T,
+) -> Result<Attended<'f>, L::Error> {
+    let settled = match Who::of(found) {
+        Some(who) => settle_async(ledger, &who, found, ask, until, now).await?,
+        None => Settled::default(),
+    };
+    Ok(attended(found, settled, ask, now, trace))
+}
+
+/// The decision that was settled, made again: it is pure.
+fn attended<'f, T: Trace>(
+    found: &'f Found<'_>,
+    settled: Settled,
+    ask: &CheckIn<'_>,
+    now: Timestamp,
+    trace: &mut T,
+) -> Attended<'f> {
     let decision = decide(&found.facts(), ask, now, trace);
     let Settled { attempt, refused, seen } = settled;
     let decision = match refused {
@@ -71,7 +98,7 @@ pub fn attend<'f, L: Ledger, T: Trace>(
             decision.refused(by)
         }
     };
-    Ok(Attended { found, decision, attempt, seen })
+    Attended { found, decision, attempt, seen }
 }
 
 /// Puts what the ledger holds about the device among the facts, for a look that claims and notes nothing: a trace, say. It is asked where [`attend`] asks it.
@@ -81,6 +108,15 @@ pub fn attend<'f, L: Ledger, T: Trace>(
 pub fn look<L: Ledger>(ledger: &L, found: &mut Found<'_>, now: Timestamp) -> Result<(), L::Error> {
     let Some(who) = Who::of(found) else { return Ok(()) };
     look_up(ledger, &who, found, now).map(drop)
+}
+
+/// [`look`] for an asynchronous ledger.
+///
+/// # Errors
+/// The ledger failed.
+pub async fn look_async<L: AsyncLedger>(ledger: &L, found: &mut Found<'_>, now: Timestamp) -> Result<(), L::Error> {
+    let Some(who) = Who::of(found) else { return Ok(()) };
+    look_up_async(ledger, &who, found, now).await.map(drop)
 }
 
 /// How often it is looked at again because an outcome came in between; beyond it the offer is made as it was decided.
@@ -94,7 +130,56 @@ struct Settled {
     seen: Option<Report>,
 }
 
-/// Looks, decides, and claims, until nothing came in between.
+/// Looks, decides, and claims, until nothing came in between. With `await` it is the asynchronous way.
+macro_rules! settle_by {
+    ($look_up:ident, $ledger:ident, $who:ident, $found:ident, $ask:ident, $until:ident, $now:ident $(, $await:tt)?) => {{
+        let mut look = 0;
+        loop {
+            look += 1;
+            let mut held = $look_up($ledger, $who, $found, $now)$(.$await)??;
+            if let Some(report) = missing($found, $who, &held, $ask, $now) {
+                $ledger.note(&report, $now)$(.$await)??;
+                held = $look_up($ledger, $who, $found, $now)$(.$await)??;
+            }
+            let decision = decide(&$found.facts(), $ask, $now, &mut NoTrace);
+            if look < LOOKS_MAX
+                && let Some((claim, report)) = fell_back($found, $who, &held, &decision, $until, $now)
+            {
+                // It is an attempt that failed before it was made: its device waits.
+                if let Ok(Claimed { attempt: Some(number), .. }) = $ledger.claim(&claim, $now)$(.$await)?? {
+                    $ledger.note(&report.of_attempt(number), $now)$(.$await)??;
+                }
+                continue;
+            }
+            let Some(mut claim) = $who.claim($found, &held, &decision, $until, $now) else {
+                return Ok(Settled { seen: seen($found, $who, &held, &decision), ..Settled::default() });
+            };
+            if look == LOOKS_MAX {
+                claim.offer.iter_mut().for_each(|offer| offer.after = None);
+            }
+            match $ledger.claim(&claim, $now)$(.$await)?? {
+                Err(refused) => return Ok(Settled { refused: Some(refused), ..Settled::default() }),
+                Ok(Claimed { attempt: None, .. }) if claim.offer.is_some_and(|offer| offer.after.is_some()) => {}
+                Ok(Claimed { attempt, .. }) => {
+                    let attempt = $who.run.clone().zip(attempt).map(|(run, number)| Attempt { run, number });
+                    return Ok(Settled { attempt, ..Settled::default() });
+                }
+            }
+        }
+    }};
+}
+
+/// Puts what the ledger holds among the facts. The place by the census is kept, which a host may have lent for a trace.
+macro_rules! look_up_by {
+    ($ledger:ident, $who:ident, $found:ident, $now:ident $(, $await:tt)?) => {{
+        let mut held = $ledger.held(&$who.of_device(), $now)$(.$await)??;
+        let lent = $found.facts().device.and_then(|device| device.standing.place);
+        held.standing.place = held.standing.place.or(lent);
+        $found.lend_standing(std::mem::take(&mut held.standing));
+        Ok(held)
+    }};
+}
+
 fn settle<L: Ledger>(
     ledger: &L,
     who: &Who,
@@ -103,48 +188,31 @@ fn settle<L: Ledger>(
     until: Timestamp,
     now: Timestamp,
 ) -> Result<Settled, L::Error> {
-    let mut look = 0;
-    loop {
-        look += 1;
-        let mut held = look_up(ledger, who, found, now)?;
-        if let Some(report) = missing(found, who, &held, ask, now) {
-            ledger.note(&report, now)?;
-            held = look_up(ledger, who, found, now)?;
-        }
-        let decision = decide(&found.facts(), ask, now, &mut NoTrace);
-        if look < LOOKS_MAX
-            && let Some((claim, report)) = fell_back(found, who, &held, &decision, until, now)
-        {
-            // It is an attempt that failed before it was made: its device waits.
-            if let Ok(Claimed { attempt: Some(number), .. }) = ledger.claim(&claim, now)? {
-                ledger.note(&report.of_attempt(number), now)?;
-            }
-            continue;
-        }
-        let Some(mut claim) = who.claim(found, &held, &decision, until, now) else {
-            return Ok(Settled { seen: seen(found, who, &held, &decision), ..Settled::default() });
-        };
-        if look == LOOKS_MAX {
-            claim.offer.iter_mut().for_each(|offer| offer.after = None);
-        }
-        match ledger.claim(&claim, now)? {
-            Err(refused) => return Ok(Settled { refused: Some(refused), ..Settled::default() }),
-            Ok(Claimed { attempt: None, .. }) if claim.offer.is_some_and(|offer| offer.after.is_some()) => {}
-            Ok(Claimed { attempt, .. }) => {
-                let attempt = who.run.clone().zip(attempt).map(|(run, number)| Attempt { run, number });
-                return Ok(Settled { attempt, ..Settled::default() });
-            }
-        }
-    }
+    settle_by!(look_up, ledger, who, found, ask, until, now)
 }
 
-/// Puts what the ledger holds among the facts. The place by the census is kept, which a host may have lent for a trace.
+async fn settle_async<L: AsyncLedger>(
+    ledger: &L,
+    who: &Who,
+    found: &mut Found<'_>,
+    ask: &CheckIn<'_>,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Settled, L::Error> {
+    settle_by!(look_up_async, ledger, who, found, ask, until, now, await)
+}
+
 fn look_up<L: Ledger>(ledger: &L, who: &Who, found: &mut Found<'_>, now: Timestamp) -> Result<Held, L::Error> {
-    let mut held = ledger.held(&who.of_device(), now)?;
-    let lent = found.facts().device.and_then(|device| device.standing.place);
-    held.standing.place = held.standing.place.or(lent);
-    found.lend_standing(std::mem::take(&mut held.standing));
-    Ok(held)
+    look_up_by!(ledger, who, found, now)
+}
+
+async fn look_up_async<L: AsyncLedger>(
+    ledger: &L,
+    who: &Who,
+    found: &mut Found<'_>,
+    now: Timestamp,
+) -> Result<Held, L::Error> {
+    look_up_by!(ledger, who, found, now, await)
 }
 
 /// The device has arrived, and the ledger does not know.

@@ -1,7 +1,7 @@
 //! What a host keeps of an offer that it makes, and what ends with its last byte.
 
 use super::attend::Attended;
-use super::ledger::{Ledger, Noted, Of, Report};
+use super::ledger::{AsyncLedger, Ledger, Noted, Of, Report};
 use super::statistics::Outcome;
 use crate::fleet::{Attempt, GroupId, ProductId};
 use crate::lease::Lease;
@@ -28,23 +28,45 @@ pub struct Ends {
     pub grace_secs: u32,
 }
 
+macro_rules! carry_out_by {
+    ($ends:ident, $leases:ident, $ledger:ident, $now:ident $(, $await:tt)?) => {{
+        let Self { product, group, serial, downloaded, ends_lease, gives_back, grace_secs } = $ends;
+        let at = $now.plus_secs((*grace_secs).into());
+        if *ends_lease {
+            $leases.finish(product, serial, at);
+        }
+        // The note first: a place lapses, what is not noted is lost.
+        let noted = match downloaded {
+            Some(report) => Some($ledger.note(report, $now)$(.$await)??),
+            None => None,
+        };
+        if *gives_back {
+            $ledger.release(&Of { product, group, serial, run: None }, at)$(.$await)??;
+        }
+        Ok(noted)
+    }};
+}
+
 impl Ends {
     /// Shortens the lease, notes the download, and gives back the device's place among the downloads; gives what became of the note.
     ///
     /// # Errors
     /// The ledger cannot be written: the place is given back when it lapses.
     pub fn carry_out<L: Ledger>(&self, leases: &Leases, ledger: &L, now: Timestamp) -> Result<Option<Noted>, L::Error> {
-        let Self { product, group, serial, downloaded, ends_lease, gives_back, grace_secs } = self;
-        let at = now.plus_secs((*grace_secs).into());
-        if *ends_lease {
-            leases.finish(product, serial, at);
-        }
-        // The note first: a place lapses, what is not noted is lost.
-        let noted = downloaded.as_ref().map(|report| ledger.note(report, now)).transpose()?;
-        if *gives_back {
-            ledger.release(&Of { product, group, serial, run: None }, at)?;
-        }
-        Ok(noted)
+        carry_out_by!(self, leases, ledger, now)
+    }
+
+    /// [`carry_out`](Self::carry_out) for an asynchronous ledger.
+    ///
+    /// # Errors
+    /// As [`carry_out`](Self::carry_out).
+    pub async fn carry_out_async<L: AsyncLedger>(
+        &self,
+        leases: &Leases,
+        ledger: &L,
+        now: Timestamp,
+    ) -> Result<Option<Noted>, L::Error> {
+        carry_out_by!(self, leases, ledger, now, await)
     }
 }
 

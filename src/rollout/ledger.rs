@@ -6,6 +6,7 @@ use crate::store::StandingRecord;
 use crate::time::Timestamp;
 use crate::verdict::ClaimRefused;
 use serde::{Deserialize, Serialize};
+use std::future::Future;
 
 /// Where a host keeps what its devices were offered and what became of it. The same on every replica: each call is one atomic step, whoever makes it.
 ///
@@ -70,6 +71,34 @@ pub trait Ledger {
     /// # Errors
     /// The ledger cannot be written.
     fn forget(&self, run: &Run) -> Result<(), Self::Error>;
+}
+
+/// [`Ledger`] for an asynchronous host; the same contract.
+pub trait AsyncLedger {
+    /// What can go wrong; nothing is served then.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// See [`Ledger::held`].
+    fn held(&self, of: &Of<'_>, now: Timestamp) -> impl Future<Output = Result<Held, Self::Error>> + Send;
+
+    /// See [`Ledger::claim`].
+    fn claim(
+        &self,
+        ask: &ClaimAsk<'_>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Result<Claimed, ClaimRefused>, Self::Error>> + Send;
+
+    /// See [`Ledger::note`].
+    fn note(&self, report: &Report, at: Timestamp) -> impl Future<Output = Result<Noted, Self::Error>> + Send;
+
+    /// See [`Ledger::release`].
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// See [`Ledger::statistics`].
+    fn statistics(&self, run: &Run, resumes: u32) -> impl Future<Output = Result<Statistics, Self::Error>> + Send;
+
+    /// See [`Ledger::forget`].
+    fn forget(&self, run: &Run) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
 /// Whom a question to the ledger is about.

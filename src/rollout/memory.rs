@@ -1,5 +1,6 @@
 //! The plain ledger: maps behind one lock. The twin of every other, and enough for one process.
 
+use super::account::{self, Entry, FailedAt};
 use super::ledger::{ClaimAsk, Claimed, Held, Ledger, Noted, Of, OfferAsk, Report, Tried};
 use super::statistics::{Outcome, Outcomes, Statistics};
 use crate::fleet::{GroupId, ProductId, Run, WAVES_MAX};
@@ -53,33 +54,6 @@ struct RunBook {
     counts: BTreeMap<(u32, u32), Outcomes>,
     /// Each hop once: there are few.
     hops: Vec<Arc<str>>,
-}
-
-/// One device's account in a run.
-#[derive(Clone, Debug)]
-struct Entry {
-    number: u32,
-    wave: u32,
-    hop: Arc<str>,
-    offers: u32,
-    first_offered_at: Timestamp,
-    outcome: Outcome,
-    /// How many resumes the outcome came about with.
-    resumes: u32,
-    claim_expires_at: Timestamp,
-    /// Where earlier attempts failed.
-    before: Option<Box<FailedAt>>,
-    /// Until when it waits, if this attempt is one that failed.
-    waits_until: Option<Timestamp>,
-}
-
-/// Where a device failed last, how often in a row, and until when it waits.
-#[derive(Clone, Debug)]
-struct FailedAt {
-    hop: Arc<str>,
-    times: u32,
-    /// None, where a failure is no reason to wait.
-    until: Option<Timestamp>,
 }
 
 /// The places among a group's downloads, by who has them and by when they end.
@@ -170,40 +144,9 @@ impl RunBook {
 
     fn offer(&mut self, serial: &str, offer: &OfferAsk<'_>, until: Timestamp, now: Timestamp) -> Claimed {
         let hop = self.shared(offer.hop);
-        let entry = match self.devices.get(serial) {
-            None => Entry {
-                number: 1,
-                // No rollout has more waves.
-                wave: offer.wave.min(WAVES_MAX as u32 - 1),
-                hop,
-                offers: 1,
-                first_offered_at: now,
-                outcome: Outcome::Offered,
-                resumes: 0,
-                claim_expires_at: until,
-                before: None,
-                waits_until: None,
-            },
-            Some(before) if now < before.claim_expires_at && before.hop == hop => {
-                return Claimed { attempt: Some(before.number), new: false };
-            }
-            Some(before) => {
-                let (outcome, resumes) =
-                    offer.missing.map_or((Outcome::Offered, 0), |resumes| (Outcome::Missing, resumes));
-                let again = before.hop == hop;
-                Entry {
-                    number: before.number.saturating_add(1),
-                    wave: before.wave,
-                    hop,
-                    offers: if again { before.offers.saturating_add(1) } else { 1 },
-                    first_offered_at: if again { before.first_offered_at } else { now },
-                    outcome,
-                    resumes,
-                    claim_expires_at: until,
-                    before: before.failed().map(Box::new),
-                    waits_until: None,
-                }
-            }
+        let before = self.devices.get(serial);
+        let Some(entry) = account::offered(before, offer, hop, until, now) else {
+            return Claimed { attempt: before.map(|before| before.number), new: false };
         };
         let attempt = Some(entry.number);
         self.put(serial, entry);
@@ -212,33 +155,13 @@ impl RunBook {
 
     /// What was noted, and the end that it says for the claim and the place.
     fn note(&mut self, report: &Report, at: Timestamp) -> (Noted, Option<Timestamp>) {
-        let Some(before) = self.devices.get(&report.serial) else { return (Noted::Foreign, None) };
-        match report.attempt.unwrap_or(before.number) {
-            number if number == 0 || number > before.number => return (Noted::Foreign, None),
-            number if number < before.number => return (Noted::Known, None),
-            _ => {}
-        }
-        let mut entry = before.clone();
-        let end = match report.outcome {
-            Outcome::Offered => None,
-            Outcome::Downloaded => Some(at.plus_secs(report.grace_secs.into())),
-            _ => Some(at),
-        };
-        entry.claim_expires_at = end.map_or(entry.claim_expires_at, |end| end.min(entry.claim_expires_at));
-        // Everything is a least or a greatest of what was told, so that the order in which it was told is of no account.
-        let noted = if report.outcome > entry.outcome {
-            (entry.outcome, entry.resumes, entry.waits_until) =
-                (report.outcome, report.resumes, entry.waits(report, at));
-            Noted::Moved
-        } else {
-            if report.outcome == entry.outcome && entry.outcome != Outcome::Offered {
-                entry.resumes = entry.resumes.min(report.resumes);
-                entry.waits_until = entry.waits_until.into_iter().chain(entry.waits(report, at)).min();
+        match account::noted(self.devices.get(&report.serial), report, at) {
+            Err(noted) => (noted, None),
+            Ok((noted, entry, end)) => {
+                self.put(&report.serial, entry);
+                (noted, end)
             }
-            Noted::Known
-        };
-        self.put(&report.serial, entry);
-        (noted, end)
+        }
     }
 }
 
@@ -258,13 +181,10 @@ impl Ledger for MemoryLedger {
         let run = of.run.and_then(|run| books.runs.get(run));
         let entry = run.and_then(|run| run.devices.get(of.serial));
         let standing = StandingRecord {
-            claim_expires_at: entry.map(|entry| entry.claim_expires_at),
             download_expires_at,
-            attempts: entry.map_or(0, |entry| entry.number),
-            penalty: entry.and_then(Entry::failed).and_then(|failed| Some(((*failed.hop).into(), failed.until?))),
-            place: None,
             downloads_now,
             slots_taken: run.map_or(0, |run| u32::try_from(run.devices.len()).unwrap_or(u32::MAX)),
+            ..account::standing(entry)
         };
         Ok(Held { standing, tried: entry.map(Entry::tried) })
     }
@@ -274,14 +194,7 @@ impl Ledger for MemoryLedger {
         let books = &mut *self.books.lock();
         let run = of.run.and_then(|run| books.runs.get(run));
         let entry = run.and_then(|run| run.devices.get(of.serial));
-        let changed = |offer: &OfferAsk<'_>| match (offer.after, entry) {
-            (Some(after), Some(entry)) => {
-                let is_new = now >= entry.claim_expires_at || *entry.hop != *offer.hop;
-                is_new && after != (entry.number, entry.outcome)
-            }
-            _ => false,
-        };
-        if offer.as_ref().is_some_and(changed) {
+        if offer.as_ref().is_some_and(|offer| account::is_stale(entry, offer, now)) {
             return Ok(Ok(Claimed { attempt: None, new: false }));
         }
         let has_slot = run.is_some_and(|run| run.devices.contains_key(of.serial));
@@ -342,15 +255,8 @@ impl Ledger for MemoryLedger {
         let books = self.books.lock();
         let mut statistics = Statistics::default();
         for (&(wave, with), counts) in books.runs.get(run).into_iter().flat_map(|run| &run.counts) {
-            for outcome in Outcome::ALL.into_iter().filter(|outcome| counts.at(*outcome) > 0) {
-                let wave = wave as usize;
-                if statistics.waves.len() <= wave {
-                    statistics.waves.resize(wave + 1, Outcomes::default());
-                }
-                *statistics.waves[wave].at_mut(outcome) += counts.at(outcome);
-                if with >= resumes && outcome != Outcome::Offered {
-                    *statistics.recent.at_mut(outcome) += counts.at(outcome);
-                }
+            for outcome in Outcome::ALL {
+                statistics.add(wave, with, outcome, counts.at(outcome), resumes);
             }
         }
         Ok(statistics)
@@ -361,42 +267,6 @@ impl Ledger for MemoryLedger {
         // Others do not wait while millions of entries are dropped.
         drop(forgotten);
         Ok(())
-    }
-}
-
-impl Entry {
-    /// Until when a device waits that this report says failed: longer each time in a row at one hop.
-    fn waits(&self, report: &Report, at: Timestamp) -> Option<Timestamp> {
-        let secs = report.penalty.after(self.times());
-        (report.outcome.is_failure() && secs > 0).then(|| at.plus_secs(secs.into()))
-    }
-
-    /// How often in a row it failed at this hop, if this attempt is one that failed.
-    fn times(&self) -> u32 {
-        let again = self.before.as_ref().filter(|failed| failed.hop == self.hop);
-        again.map_or(1, |failed| failed.times.saturating_add(1))
-    }
-
-    /// Where it failed last, and until when it waits: this attempt, if it failed; nowhere, if it arrived; else an earlier one.
-    fn failed(&self) -> Option<FailedAt> {
-        match self.outcome {
-            Outcome::Failed | Outcome::Missing => {
-                Some(FailedAt { hop: self.hop.clone(), times: self.times(), until: self.waits_until })
-            }
-            Outcome::Installed | Outcome::Confirmed => None,
-            Outcome::Offered | Outcome::Downloaded => self.before.as_deref().cloned(),
-        }
-    }
-
-    fn tried(&self) -> Tried {
-        Tried {
-            number: self.number,
-            wave: self.wave,
-            hop: (*self.hop).into(),
-            offers: self.offers,
-            first_offered_at: self.first_offered_at,
-            outcome: self.outcome,
-        }
     }
 }
 

@@ -17,8 +17,10 @@
 //! operators; the fleet's rollout is moved by changes, never by check-ins. [`step`] is the only place where the one becomes the other.
 //!
 //! A host calls [`attend`] in place of [`decide`](crate::decide), carries out [`Report`]s after the answer, and calls [`Conductor::advance`] on a timer, or
-//! after outcomes. Everything takes `now`; nothing here reads a clock.
+//! after outcomes. Everything takes `now`; nothing here reads a clock. What waits for a store or a ledger is there twice, written once: [`AsyncLedger`],
+//! [`attend_async`], [`AsyncConductor`].
 
+pub(crate) mod account;
 mod attend;
 mod books;
 mod conductor;
@@ -31,12 +33,12 @@ mod statistics;
 mod step;
 mod store;
 
-pub use attend::{Attended, attend, look};
+pub use attend::{Attended, attend, attend_async, look, look_async};
 pub use books::{Books, TellFault, Told};
-pub use conductor::{Conductor, Fault, Moved, Outcome as MoveOutcome};
+pub use conductor::{AsyncConductor, Conductor, Fault, Moved, Outcome as MoveOutcome};
 pub use ends::Ends;
-pub use ledger::{ClaimAsk, Claimed, Held, Ledger, NoLedger, Noted, Of, OfferAsk, Report, Tried};
+pub use ledger::{AsyncLedger, ClaimAsk, Claimed, Held, Ledger, NoLedger, Noted, Of, OfferAsk, Report, Tried};
 pub use memory::{LedgerFault, LedgerRow, LedgerRows, MemoryLedger, PlaceRow};
 pub use statistics::{Outcome, Outcomes, Statistics};
 pub use step::{Step, Transition, step};
-pub use store::{RolloutStore, UnderWay, target_held};
+pub use store::{AsyncRolloutStore, RolloutStore, UnderWay, target_held};

@@ -127,6 +127,21 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Counts devices of a wave that stand at an outcome, which came about with so many resumes; what is recent came about with at least `resumes`.
+    pub(crate) fn add(&mut self, wave: u32, with: u32, outcome: Outcome, devices: u64, resumes: u32) {
+        if devices == 0 {
+            return;
+        }
+        let wave = wave as usize;
+        if self.waves.len() <= wave {
+            self.waves.resize(wave + 1, Outcomes::default());
+        }
+        *self.waves[wave].at_mut(outcome) += devices;
+        if with >= resumes && outcome != Outcome::Offered {
+            *self.recent.at_mut(outcome) += devices;
+        }
+    }
+
     /// That wave's.
     pub fn wave(&self, wave: usize) -> Outcomes {
         self.waves.get(wave).copied().unwrap_or_default()

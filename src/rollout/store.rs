@@ -8,6 +8,7 @@ use crate::fleet::{
 use crate::index::Index;
 use crate::store::MemoryStore;
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 
 /// A store whose rollouts can be moved on: it lists them, counts their devices, and changes them.
@@ -63,6 +64,51 @@ pub trait RolloutStore {
     fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, Self::Error>;
 }
 
+/// [`RolloutStore`] for an asynchronous host; the same contract.
+pub trait AsyncRolloutStore: Sync {
+    /// What can go wrong; nothing moves then.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// See [`RolloutStore::under_way`].
+    fn under_way(&self) -> impl Future<Output = Result<Vec<UnderWay>, Self::Error>> + Send;
+
+    /// See [`RolloutStore::under_way_in`].
+    fn under_way_in(
+        &self,
+        product: &ProductId,
+        group: &GroupId,
+    ) -> impl Future<Output = Result<Option<UnderWay>, Self::Error>> + Send {
+        async move {
+            let all = self.under_way().await?;
+            Ok(all.into_iter().find(|at| at.product == *product && at.group.id() == group))
+        }
+    }
+
+    /// See [`RolloutStore::census`].
+    fn census(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+    ) -> impl Future<Output = Result<Result<Census, CensusFault>, Self::Error>> + Send;
+
+    /// See [`RolloutStore::place`].
+    fn place(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+        serial: &str,
+    ) -> impl Future<Output = Result<Option<u64>, Self::Error>> + Send {
+        let _ = (product, group, wave, serial);
+        async { Ok(None) }
+    }
+
+    /// See [`RolloutStore::apply`].
+    fn apply(&self, changes: &[Change])
+    -> impl Future<Output = Result<Result<Revision, Problems>, Self::Error>> + Send;
+}
+
 /// A group whose rollout runs or is paused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnderWay {
@@ -98,6 +144,13 @@ fn found<D: Devices>(fleet: &FleetOf<D>, product: &ProductId, group: &GroupId) -
 }
 
 impl UnderWay {
+    /// The group, if its rollout is under way.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn find(product: &ProductId, of: &Product, catalogue: &Catalogue, group: &Arc<Group>) -> Option<Self> {
+        let held = target_held(of, catalogue, group);
+        group.is_under_way().then(|| Self { product: product.clone(), group: group.clone(), held })
+    }
+
     fn of<D: Devices>(entry: &ProductEntryOf<D>, group: Arc<Group>) -> Self {
         let held = target_held(entry.product(), entry.catalogue(), &group);
         Self { product: entry.product().id().clone(), group, held }

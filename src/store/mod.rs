@@ -58,6 +58,15 @@ pub trait Store {
     /// The store cannot be read.
     fn view(&self) -> Result<Self::View<'_>, Self::Error>;
 
+    /// A view for this check-in and no other: a store that can find all that it asks in one go does so here. By default a [view](Self::view) like any other.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn view_for(&self, ask: &CheckIn<'_>) -> Result<Self::View<'_>, Self::Error> {
+        let _ = ask;
+        self.view()
+    }
+
     /// Carries out [`Effect::Register`](crate::Effect::Register): the device becomes `new` in the product's default group. Registering twice is
     /// registering once. Beyond the product's limit of `new` devices nothing happens; the store counts and adds in one step, so that a flood of
     /// strangers cannot pass the limit together. A serial that the product lists as a placeholder is not registered.
@@ -176,6 +185,12 @@ pub trait AsyncStore {
 
     /// Takes a view; see [`Store::view`].
     fn view(&self) -> impl Future<Output = Result<Self::View<'_>, Self::Error>> + Send;
+
+    /// A view for this check-in and no other; see [`Store::view_for`].
+    fn view_for(&self, ask: &CheckIn<'_>) -> impl Future<Output = Result<Self::View<'_>, Self::Error>> + Send {
+        let _ = ask;
+        self.view()
+    }
 
     /// Carries out a registration; see [`Store::register`].
     fn register(
@@ -460,7 +475,7 @@ pub fn answer<S: Store, T: Trace, R>(
     trace: &mut T,
     give: impl FnOnce(&Decision<'_>) -> R,
 ) -> Result<R, Fault<S::Error>> {
-    let view = store.view().map_err(Fault::Store)?;
+    let view = store.view_for(ask).map_err(Fault::Store)?;
     let found = fetch(&view, ask)?;
     Ok(give(&decide(&found.facts(), ask, now, trace)))
 }
@@ -476,7 +491,7 @@ pub async fn answer_async<S: AsyncStore, T: Trace, R>(
     trace: &mut T,
     give: impl FnOnce(&Decision<'_>) -> R,
 ) -> Result<R, Fault<S::Error>> {
-    let view = store.view().await.map_err(Fault::Store)?;
+    let view = store.view_for(ask).await.map_err(Fault::Store)?;
     let found = fetch_async(&view, ask).await?;
     Ok(give(&decide(&found.facts(), ask, now, trace)))
 }

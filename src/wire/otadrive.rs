@@ -20,7 +20,7 @@ use crate::check_in::{CheckIn, Want};
 use crate::fleet::{DigestKind, Digests, SentDigest};
 use crate::verdict::{Decision, Offer, Verdict};
 use documents::{json_list, name_of_file_key, plain_config, plain_list};
-pub use reply::{After, Host, HostFault, LeaseTimes, Reply, answer};
+pub use reply::{After, Host, HostFault, LeaseTimes, Reply, answer, answer_async};
 
 /// A request that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

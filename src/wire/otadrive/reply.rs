@@ -7,8 +7,8 @@ use crate::decide::trace::Trace;
 use crate::fleet::{CanonicalSerial, Change, ProductId, Revision};
 use crate::lease::Lease;
 use crate::leases::Leases;
-use crate::rollout::{Attended, Ends, Ledger, Report, attend};
-use crate::store::{Fault, Found, Store, fetch};
+use crate::rollout::{AsyncLedger, Attended, Ends, Ledger, Report, attend, attend_async};
+use crate::store::{AsyncStore, Fault, Found, Store, fetch, fetch_async};
 use crate::time::Timestamp;
 use crate::verdict::{Decision, Offer, Reason, Verdict};
 
@@ -153,9 +153,33 @@ pub enum HostFault<S, L> {
     Ledger(#[source] L),
 }
 
+/// An answer, written once; with `await` it is that of an asynchronous host.
+macro_rules! answer_by {
+    ($view:ident, $fetch:ident, $attend:ident, $host:ident, $request:ident, $now:ident, $trace:ident $(, $await:tt)?) => {{
+        let Host { store, ledger, leases, times } = $host;
+        let ask = $request.check_in();
+        let view = store.$view(&ask)$(.$await)?.map_err(|error| HostFault::Store(Fault::Store(error)))?;
+        let mut found = $fetch(&view, &ask)$(.$await)?.map_err(HostFault::Store)?;
+        if $request.call == Call::Alive {
+            return Ok($request.reply_alive(identify(&found.facts(), &ask, $now, $trace), &found));
+        }
+        let lease = found.identity().and_then(|(product, device)| leases.of(product.id(), device.serial(), $now));
+        found.lend(lease);
+        let until = $now.plus_secs(times.lease_secs.into());
+        let attended = $attend(*ledger, &mut found, &ask, until, $now, $trace)$(.$await)?.map_err(HostFault::Ledger)?;
+        let mut reply = $request.reply(&attended, *times, $now);
+        if let (Some(lease), Some((product, serial))) = (reply.lease.clone(), &reply.device)
+            && !leases.keep(product, serial, lease, $now)
+        {
+            // The table is full: the device is decided anew on each request, and the host can see it.
+            reply.lease = None;
+        }
+        Ok(reply)
+    }};
+}
+
 /// Answers a request from a synchronous store, a ledger and this process's leases; what is offered is claimed, and its lease is kept. What comes after the answer is
-/// the host's. An asynchronous host does the same with
-/// [`fetch_async`](crate::store::fetch_async), [`attend`] on a thread that may wait for the ledger, and [`Request::reply`].
+/// the host's.
 ///
 /// ```
 /// use otagate::wire::otadrive::{self, Host};
@@ -177,25 +201,20 @@ pub fn answer<S: Store, L: Ledger, T: Trace>(
     now: Timestamp,
     trace: &mut T,
 ) -> Result<Reply, HostFault<S::Error, L::Error>> {
-    let Host { store, ledger, leases, times } = host;
-    let ask = request.check_in();
-    let view = store.view().map_err(|error| HostFault::Store(Fault::Store(error)))?;
-    let mut found = fetch(&view, &ask).map_err(HostFault::Store)?;
-    if request.call == Call::Alive {
-        return Ok(request.reply_alive(identify(&found.facts(), &ask, now, trace), &found));
-    }
-    let lease = found.identity().and_then(|(product, device)| leases.of(product.id(), device.serial(), now));
-    found.lend(lease);
-    let until = now.plus_secs(times.lease_secs.into());
-    let attended = attend(ledger, &mut found, &ask, until, now, trace).map_err(HostFault::Ledger)?;
-    let mut reply = request.reply(&attended, *times, now);
-    if let (Some(lease), Some((product, serial))) = (reply.lease.clone(), &reply.device)
-        && !leases.keep(product, serial, lease, now)
-    {
-        // The table is full: the device is decided anew on each request, and the host can see it.
-        reply.lease = None;
-    }
-    Ok(reply)
+    answer_by!(view_for, fetch, attend, host, request, now, trace)
+}
+
+/// [`answer`] from an asynchronous store and an asynchronous ledger.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn answer_async<S: AsyncStore, L: AsyncLedger, T: Trace>(
+    host: &Host<'_, S, L>,
+    request: &Request,
+    now: Timestamp,
+    trace: &mut T,
+) -> Result<Reply, HostFault<S::Error, L::Error>> {
+    answer_by!(view_for, fetch_async, attend_async, host, request, now, trace, await)
 }
 
 fn sends_last_byte(response: &Response, size_bytes: u64) -> bool {
