@@ -8,6 +8,7 @@ mod twin;
 
 use folder::Folder;
 use otagate::feed::{Follower, Took};
+use otagate::rollout::contract as ledger_contract;
 use otagate::sqlite::{Durability, SqliteStore};
 use otagate::store::contract::{self, Changed, Promise, Subject};
 use otagate::*;
@@ -47,6 +48,21 @@ impl Subject for Files {
 fn it_keeps_every_promise_of_a_store() {
     let report = contract::assert_kept(&Files::new());
     assert_eq!(report.kept, Promise::ALL);
+    assert_eq!(report.skipped, []);
+}
+
+impl ledger_contract::Subject for Files {
+    type Ledger = SqliteStore;
+
+    fn open(&self) -> Result<SqliteStore, String> {
+        Ok(self.store())
+    }
+}
+
+#[test]
+fn it_keeps_every_promise_of_a_ledger() {
+    let report = ledger_contract::assert_kept(&Files::new());
+    assert_eq!(report.kept, ledger_contract::Promise::ALL);
     assert_eq!(report.skipped, []);
 }
 

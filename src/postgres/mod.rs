@@ -24,6 +24,7 @@
 //! PostgreSQL 13 or newer.
 
 mod feed;
+mod ledger;
 mod rollouts;
 mod rows;
 mod schema;

@@ -84,8 +84,6 @@ CREATE TABLE {s}.run (
     group_id text COLLATE "C" NOT NULL,
     rollout text COLLATE "C" NOT NULL,
     started_at bigint NOT NULL,
-    -- How many devices it was offered to, where slots are counted: each has one.
-    devices bigint NOT NULL DEFAULT 0,
     UNIQUE (product, group_id, rollout, started_at)
 );
 
@@ -122,6 +120,8 @@ CREATE TABLE {s}.count (
 CREATE TABLE {s}.downloads (
     product text COLLATE "C" NOT NULL,
     group_id text COLLATE "C" NOT NULL,
+    -- When a place was given last.
+    taken_at bigint NOT NULL,
     PRIMARY KEY (product, group_id)
 );
 CREATE TABLE {s}.place (

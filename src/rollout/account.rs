@@ -7,8 +7,11 @@ use crate::store::StandingRecord;
 use crate::time::Timestamp;
 use std::sync::Arc;
 
+/// A place that lapsed so long ago is forgotten. Long, because a clock may be set back.
+pub(crate) const PLACE_KEPT_SECS: i64 = 7 * 86_400;
+
 /// One device's account in a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) number: u32,
     pub(crate) wave: u32,
@@ -26,7 +29,7 @@ pub(crate) struct Entry {
 }
 
 /// Where a device failed last, how often in a row, and until when it waits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FailedAt {
     pub(crate) hop: Arc<str>,
     pub(crate) times: u32,

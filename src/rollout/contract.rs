@@ -28,6 +28,8 @@
 //! contract::assert_kept(&Mine);
 //! ```
 //!
+//! An asynchronous ledger has an [`AsyncSubject`] and [`check_async`]; no runtime is assumed, and the suite is the same.
+//!
 //! **What is not asked.** A promise that rests on a broken one is skipped, so that the first finding is the cause; the [`Report`] says so.
 //!
 //! **What it needs.** Some thirty ledgers of at most some thousand rows, some twenty-five thousand calls, eight threads at once. A ledger may fail where many write
@@ -49,10 +51,11 @@ mod runs;
 
 pub use promise::{Breach, Broken, Promise, Report, Skipped};
 
-use super::Ledger;
+use super::{AsyncLedger, Ledger};
 use crate::store::contract::{Findings, at_once as drive, kept, skipped};
 use desk::Desk;
-use hand::{Calling, Hand};
+use hand::{Awaiting, Calling, Hand};
+use std::future::Future;
 
 /// A ledger under test: how one is made.
 pub trait Subject: Sync {
@@ -65,6 +68,31 @@ pub trait Subject: Sync {
     /// # Errors
     /// In words: the ledger cannot be made.
     fn open(&self) -> Result<Self::Ledger, String>;
+}
+
+/// [`Subject`] for an asynchronous ledger; the same contract.
+pub trait AsyncSubject {
+    /// The ledger.
+    type Ledger: AsyncLedger + Sync;
+
+    /// See [`Subject::open`].
+    fn open(&self) -> impl Future<Output = Result<Self::Ledger, String>> + Send;
+}
+
+/// Asks every promise of an asynchronous ledger, on whatever runtime polls it; what races does so in one task.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_async<S: AsyncSubject>(subject: &S) -> Result<Report, Broken> {
+    ask_all(&Awaiting(subject)).await
+}
+
+/// [`check_async`], for a test.
+///
+/// # Panics
+/// As [`assert_kept`].
+pub async fn assert_kept_async<S: AsyncSubject>(subject: &S) -> Report {
+    kept(check_async(subject).await)
 }
 
 /// Asks every promise of a ledger.

@@ -1,6 +1,6 @@
 //! The plain ledger: maps behind one lock. The twin of every other, and enough for one process.
 
-use super::account::{self, Entry, FailedAt};
+use super::account::{self, Entry, FailedAt, PLACE_KEPT_SECS};
 use super::ledger::{ClaimAsk, Claimed, Held, Ledger, Noted, Of, OfferAsk, Report, Tried};
 use super::statistics::{Outcome, Outcomes, Statistics};
 use crate::fleet::{GroupId, ProductId, Run, WAVES_MAX};
@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::sync::Arc;
-
-/// A place that lapsed so long ago is forgotten. Long, because a clock may be set back.
-const PLACE_KEPT_SECS: i64 = 7 * 86_400;
 
 /// A ledger in memory, behind one lock: about a microsecond a call with a million devices, and some 200 bytes for each that was offered something, until the
 /// run is [forgotten](Ledger::forget); a place among the downloads a week longer. It goes with the process, unless its [`rows`](Self::rows) are kept.

@@ -38,6 +38,11 @@ impl Outcome {
         }
     }
 
+    /// The outcome of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+
     /// Whether it is a failure: said so, or inferred.
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::Missing)

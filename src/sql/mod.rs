@@ -9,8 +9,10 @@
 //!
 //! So a change means what it means in memory, by the same code, and a database stores what came of it.
 
+mod entry;
 mod held;
 mod work;
 
+pub(crate) use entry::{ENTRY, EntryColumns, counted};
 pub(crate) use held::{Held, HeldProducts};
 pub(crate) use work::{Whom, Work};

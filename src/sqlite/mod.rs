@@ -29,6 +29,7 @@
 //! ```
 
 mod feed;
+mod ledger;
 mod rollouts;
 mod rows;
 mod schema;

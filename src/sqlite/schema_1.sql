@@ -114,6 +114,13 @@ CREATE TABLE otagate_count (
     PRIMARY KEY (run, wave, resumes, outcome)
 ) STRICT, WITHOUT ROWID;
 
+-- When a place among a group's downloads was given last.
+CREATE TABLE otagate_downloads (
+    product TEXT NOT NULL,
+    group_id TEXT NOT NULL,
+    taken_at INTEGER NOT NULL,
+    PRIMARY KEY (product, group_id)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE otagate_place (
     product TEXT NOT NULL,
     group_id TEXT NOT NULL,

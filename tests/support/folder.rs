@@ -1,4 +1,5 @@
 //! A folder of a test's own, gone when the test is over.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part of this")]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

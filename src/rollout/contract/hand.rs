@@ -1,13 +1,14 @@
-//! The hand that asks: the calls of a ledger, and many of them at once. All else in the suite is written over it, so that an asynchronous ledger would
-//! need a hand of its own and nothing more.
+//! The hand that asks: the calls of a ledger, and many of them at once. All else in the suite is written over it, so that a synchronous ledger and an
+//! asynchronous one are asked the same.
 
-use super::Subject;
+use super::{AsyncSubject, Subject};
 use crate::fleet::Run;
-use crate::rollout::{ClaimAsk, Claimed, Held, Ledger, Noted, Of, Report, Statistics};
+use crate::rollout::{AsyncLedger, ClaimAsk, Claimed, Held, Ledger, Noted, Of, Report, Statistics};
 use crate::time::Timestamp;
 use crate::verdict::ClaimRefused;
 use std::error::Error;
 use std::sync::Barrier;
+use std::task::Poll;
 use std::thread;
 
 /// How many ask at once.
@@ -55,6 +56,42 @@ pub(super) trait Hand {
     async fn race(&self, ledger: &Self::Ledger, calls: &[Call<'_>]) -> Vec<Result<Done, String>>;
 }
 
+/// The calls that are made one by one, written once; with `await` those of an asynchronous ledger.
+macro_rules! calls {
+    ($($await:tt)?) => {
+    async fn held(&self, ledger: &S::Ledger, of: &Of<'_>, now: Timestamp) -> Result<Held, String> {
+        let what = || format!("what it holds about {}", name(of.serial));
+        ledger.held(of, now)$(.$await)?.map_err(|error| failed(&what(), &error))
+    }
+
+    async fn claim(
+        &self,
+        ledger: &S::Ledger,
+        ask: &ClaimAsk<'_>,
+        now: Timestamp,
+    ) -> Result<Result<Claimed, ClaimRefused>, String> {
+        ledger.claim(ask, now)$(.$await)?.map_err(|error| failed(&format!("a claim of {}", name(ask.of.serial)), &error))
+    }
+
+    async fn note(&self, ledger: &S::Ledger, report: &Report, at: Timestamp) -> Result<Noted, String> {
+        let what = || format!("to note that {} is {}", name(&report.serial), report.outcome.name());
+        ledger.note(report, at)$(.$await)?.map_err(|error| failed(&what(), &error))
+    }
+
+    async fn release(&self, ledger: &S::Ledger, of: &Of<'_>, at: Timestamp) -> Result<(), String> {
+        ledger.release(of, at)$(.$await)?.map_err(|error| failed(&format!("to release the place of {}", name(of.serial)), &error))
+    }
+
+    async fn statistics(&self, ledger: &S::Ledger, run: &Run, resumes: u32) -> Result<Statistics, String> {
+        ledger.statistics(run, resumes)$(.$await)?.map_err(|error| failed("the statistics of a run", &error))
+    }
+
+    async fn forget(&self, ledger: &S::Ledger, run: &Run) -> Result<(), String> {
+        ledger.forget(run)$(.$await)?.map_err(|error| failed("to forget a run", &error))
+    }
+    };
+}
+
 /// Asks a synchronous ledger. Its futures are ready at once.
 pub(super) struct Calling<'s, S>(pub(super) &'s S);
 
@@ -65,36 +102,7 @@ impl<S: Subject> Hand for Calling<'_, S> {
         self.0.open()
     }
 
-    async fn held(&self, ledger: &S::Ledger, of: &Of<'_>, now: Timestamp) -> Result<Held, String> {
-        let what = || format!("what it holds about {}", name(of.serial));
-        ledger.held(of, now).map_err(|error| failed(&what(), &error))
-    }
-
-    async fn claim(
-        &self,
-        ledger: &S::Ledger,
-        ask: &ClaimAsk<'_>,
-        now: Timestamp,
-    ) -> Result<Result<Claimed, ClaimRefused>, String> {
-        ledger.claim(ask, now).map_err(|error| failed(&format!("a claim of {}", name(ask.of.serial)), &error))
-    }
-
-    async fn note(&self, ledger: &S::Ledger, report: &Report, at: Timestamp) -> Result<Noted, String> {
-        let what = || format!("to note that {} is {}", name(&report.serial), report.outcome.name());
-        ledger.note(report, at).map_err(|error| failed(&what(), &error))
-    }
-
-    async fn release(&self, ledger: &S::Ledger, of: &Of<'_>, at: Timestamp) -> Result<(), String> {
-        ledger.release(of, at).map_err(|error| failed(&format!("to release the place of {}", name(of.serial)), &error))
-    }
-
-    async fn statistics(&self, ledger: &S::Ledger, run: &Run, resumes: u32) -> Result<Statistics, String> {
-        ledger.statistics(run, resumes).map_err(|error| failed("the statistics of a run", &error))
-    }
-
-    async fn forget(&self, ledger: &S::Ledger, run: &Run) -> Result<(), String> {
-        ledger.forget(run).map_err(|error| failed("to forget a run", &error))
-    }
+    calls!();
 
     async fn race(&self, ledger: &S::Ledger, calls: &[Call<'_>]) -> Vec<Result<Done, String>> {
         let start = Barrier::new(AT_ONCE);
@@ -107,6 +115,55 @@ impl<S: Subject> Hand for Calling<'_, S> {
             let threads: Vec<_> = (0..AT_ONCE).map(|number| scope.spawn(move || lane(number))).collect();
             threads.into_iter().map(|thread| joined(thread.join()).into_iter()).collect()
         });
+        (0..calls.len()).filter_map(|at| lanes[at % AT_ONCE].next()).collect()
+    }
+}
+
+/// Asks an asynchronous ledger, on whatever polls the suite.
+pub(super) struct Awaiting<'s, S>(pub(super) &'s S);
+
+impl<S: AsyncSubject> Hand for Awaiting<'_, S> {
+    type Ledger = S::Ledger;
+
+    async fn open(&self) -> Result<S::Ledger, String> {
+        self.0.open().await
+    }
+
+    calls!(await);
+
+    /// All lanes are polled in turn, so that each call of one is under way while the others wait.
+    async fn race(&self, ledger: &S::Ledger, calls: &[Call<'_>]) -> Vec<Result<Done, String>> {
+        let lane = |lane: usize| async move {
+            let mut done = Vec::new();
+            for call in calls.iter().skip(lane).step_by(AT_ONCE) {
+                done.push(match call {
+                    Call::Claim(ask, now) => {
+                        ledger.claim(ask, *now).await.map(Done::Claimed).map_err(|error| error.to_string())
+                    }
+                    Call::Note(report, at) => {
+                        ledger.note(report, *at).await.map(Done::Noted).map_err(|error| error.to_string())
+                    }
+                });
+            }
+            done
+        };
+        let mut lanes: Vec<_> = (0..AT_ONCE).map(|number| (Box::pin(lane(number)), None)).collect();
+        let done = std::future::poll_fn(|context| {
+            let mut pending = false;
+            for (lane, done) in lanes.iter_mut().filter(|(_, done)| done.is_none()) {
+                match lane.as_mut().poll(context) {
+                    Poll::Ready(all) => *done = Some(all),
+                    Poll::Pending => pending = true,
+                }
+            }
+            if pending {
+                return Poll::Pending;
+            }
+            Poll::Ready(
+                lanes.iter_mut().map(|(_, done)| done.take().unwrap_or_default().into_iter()).collect::<Vec<_>>(),
+            )
+        });
+        let mut lanes = done.await;
         (0..calls.len()).filter_map(|at| lanes[at % AT_ONCE].next()).collect()
     }
 }

@@ -1,0 +1,119 @@
+//! A fleet in PostgreSQL keeps the contracts of a store and of a ledger, and is what the same fleet is in memory, whatever happens to it: asked straight
+//! through, and by an index that follows.
+#![cfg(all(feature = "postgres", feature = "contract"))]
+
+#[path = "support/postgres.rs"]
+mod server;
+mod twin;
+
+use otagate::feed::Follower;
+use otagate::postgres::PostgresStore;
+use otagate::postgres::deadpool_postgres::{Manager, Pool};
+use otagate::postgres::tokio_postgres::{Config, NoTls};
+use otagate::rollout::contract as ledger_contract;
+use otagate::store::contract::{self, AsyncSubject, Changed, Promise};
+use otagate::store::{AsyncStore, answer_async, fetch_async};
+use otagate::*;
+use server::Postgres;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use twin::change::{change, fleet};
+use twin::draw::{self, Draw};
+
+/// One server for all tests of this file, a schema for each store.
+static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
+
+#[derive(Clone)]
+struct Schemas(Pool);
+
+impl Schemas {
+    fn new(conninfo: &str) -> Self {
+        let config: Config = conninfo.parse().unwrap();
+        Self(Pool::builder(Manager::new(config, NoTls)).max_size(12).build().unwrap())
+    }
+
+    async fn store(&self) -> PostgresStore {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("fleet_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        PostgresStore::open(self.0.clone(), &schema).await.unwrap()
+    }
+}
+
+impl AsyncSubject for Schemas {
+    type Store = PostgresStore;
+
+    async fn open(&self, fleet: &Fleet) -> Result<PostgresStore, String> {
+        let store = self.store().await;
+        store.replace(fleet).await.map_err(|fault| format!("{fault:?}"))?;
+        Ok(store)
+    }
+
+    async fn change(&self, store: &PostgresStore, changes: &[Change], _: &Fleet) -> Result<Changed, String> {
+        let applied = store.apply(changes).await.map_err(|fault| format!("{fault:?}"))?;
+        applied.map(|_| Changed::Done).map_err(|problems| problems.to_string())
+    }
+}
+
+impl ledger_contract::AsyncSubject for Schemas {
+    type Ledger = PostgresStore;
+
+    async fn open(&self) -> Result<PostgresStore, String> {
+        Ok(self.store().await)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_keeps_every_promise_of_a_store() {
+    let report = contract::assert_kept_async(&Schemas::new(&SERVER.conninfo())).await;
+    assert_eq!(report.kept, Promise::ALL);
+    assert_eq!(report.skipped, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_keeps_every_promise_of_a_ledger() {
+    let report = ledger_contract::assert_kept_async(&Schemas::new(&SERVER.conninfo())).await;
+    assert_eq!(report.kept, ledger_contract::Promise::ALL);
+    assert_eq!(report.skipped, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_follows() {
+    let schemas = Schemas::new(&SERVER.conninfo());
+    let (mut applied, mut refused) = (0, 0);
+    for seed in 0..60 {
+        let draw = &mut Draw(seed);
+        let mut memory = fleet(draw.next());
+        let store = schemas.store().await;
+        store.replace(&memory).await.unwrap();
+        let index = Index::new(&Fleet::default());
+        let (mut follower, mut feed) = (Follower::new(index.clone()), store.feed(3));
+        follower.sync_async(&mut feed).await.unwrap();
+        for _ in 0..10 {
+            let batch: Vec<Change> = (0..1 + draw.below(4)).map(|_| change(draw, &memory)).collect();
+            let before = store.revision().await.unwrap();
+            match (memory.apply(&batch), store.apply(&batch).await.unwrap()) {
+                (Ok(_), Ok(revision)) => {
+                    applied += 1;
+                    assert!(revision == before || revision == Revision(before.0 + 1), "a batch is one revision");
+                }
+                (Err(there), Err(here)) => {
+                    refused += 1;
+                    assert_eq!(here, there, "seed {seed}: {batch:?}");
+                    assert_eq!(store.revision().await.unwrap(), before, "what is refused leaves nothing");
+                }
+                (there, here) => panic!("seed {seed}: in memory {there:?}, in the database {here:?}: {batch:?}"),
+            }
+            let revision = store.revision().await.unwrap();
+            let expected = memory.clone().at_revision(revision);
+            assert!(store.fleet().await.unwrap() == expected, "seed {seed}, {batch:?}: the database is another fleet");
+            // Not each time: so patches come of several revisions too.
+            if !draw.once_in(3) {
+                follower.sync_async(&mut feed).await.unwrap();
+                assert_eq!(index.revision(), revision);
+                assert!(index.snapshot().to_fleet() == expected, "seed {seed}, {batch:?}: the index is another fleet");
+                assert_eq!(follower.status().kept_out().len(), 0);
+            }
+        }
+    }
+    assert!(applied > 100 && refused > 100, "applied {applied}, refused {refused}");
+}
