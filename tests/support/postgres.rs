@@ -9,7 +9,6 @@
 //!
 //! Each listens in a folder that `socket_dir()` names, so each can stand before any other. All is Unix sockets and
 //! PostgreSQL's own programs.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its part of this")]
 
@@ -295,10 +294,9 @@ fn programs() -> PathBuf {
         return bin;
     }
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let newest = versions
-        .map(|version| version.path().join("bin"))
-        .filter(has_all)
-        .max_by_key(|bin| bin.parent().unwrap().file_name().unwrap().to_str().and_then(|name| name.parse::<u32>().ok()));
+    let newest = versions.map(|version| version.path().join("bin")).filter(has_all).max_by_key(|bin| {
+        bin.parent().unwrap().file_name().unwrap().to_str().and_then(|name| name.parse::<u32>().ok())
+    });
     newest.expect(
         "the tests of the PostgreSQL store start a server of their own, and find neither `pg_config` with initdb, \
          postgres and psql where it points, nor /usr/lib/postgresql/*/bin: `apt-get install postgresql` on Debian and \
@@ -632,12 +630,8 @@ impl Pooler {
     /// database.
     pub fn start(upstream: &Path, size: usize) -> Self {
         assert!(size > 0, "a pool has connections");
-        let pools = Arc::new(Pools {
-            upstream: upstream.join(SOCKET),
-            size,
-            state: Mutex::default(),
-            freed: Condvar::new(),
-        });
+        let pools =
+            Arc::new(Pools { upstream: upstream.join(SOCKET), size, state: Mutex::default(), freed: Condvar::new() });
         let theirs = pools.clone();
         let station = Station::open(upstream, move |crew, stream| {
             let (pools, inner) = (theirs.clone(), crew.clone());
