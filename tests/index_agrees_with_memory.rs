@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use twin::change::{change, fleet, respelled};
+use twin::change::{asks, change, fleet};
 use twin::draw::{self, Draw, NOW};
 use twin::indexed::*;
 use twin::translate;
@@ -17,51 +17,6 @@ use twin::world;
 /// The name of a change in its JSON.
 fn kind(change: &Change) -> String {
     serde_json::to_value(change).unwrap()["change"].as_str().unwrap().to_owned()
-}
-
-/// Six check-ins of every device, and some of anybody.
-fn asks(draw: &mut Draw, spec: &FleetSpec, world: &world::World) -> Vec<world::Ask> {
-    let mut asks: Vec<world::Ask> = (0..6).map(|_| draw::ask(draw, world)).collect();
-    for entry in &spec.products {
-        let id = &entry.product.id;
-        let other = if id == "p" { "q" } else { "p" };
-        for device in &entry.devices {
-            let group = entry.groups.iter().find(|group| group.id == device.group);
-            let meant = device.pin.clone().or_else(|| group?.firmware.clone()).unwrap_or_default();
-            let some = entry.firmware.first().map(|_| draw.of(&entry.firmware));
-            let version = some.as_ref().map_or_else(String::new, |firmware| firmware.version.clone());
-            let image = some.and_then(|firmware| firmware.artifacts[0].digests.blake3);
-            let config = group.and_then(|group| group.config.as_ref()?.digests.blake3);
-            let held = |draw: &mut Draw, digest: Option<Hex<32>>| {
-                digest.filter(|_| draw.once_in(2)).map(|digest| ("blake3", digest.to_string().into_bytes()))
-            };
-            let plain = world::Ask {
-                key: format!("{id}-key").into_bytes(),
-                serial: device.serial.clone().into_bytes(),
-                version: meant.into_bytes(),
-                hardware: draw.of(&[&b""[..], b"", b"a", b"b"]).to_vec(),
-                digest: None,
-                want: world::Want::Firmware,
-                now: NOW,
-            };
-            asks.push(world::Ask {
-                serial: respelled(entry.product.serial_scheme, &device.serial).into_bytes(),
-                version: version.into_bytes(),
-                digest: held(draw, image),
-                ..plain.clone()
-            });
-            let garbage = draw.of(&[&b""[..], b"latest", b"1..2", b"\xff1", b"0.0.0-0"]).to_vec();
-            asks.push(world::Ask { version: garbage, ..plain.clone() });
-            asks.push(world::Ask { key: format!("{other}-key").into_bytes(), ..plain.clone() });
-            let late = draw.of(&["-old", "-limited"]);
-            asks.push(world::Ask { key: format!("{id}{late}").into_bytes(), ..plain.clone() });
-            let resource = world::Want::Resource(draw.of(&["logo.png", "ca.pem", "é"]).as_bytes().to_vec());
-            let want = draw.of(&[world::Want::Config, world::Want::Config, world::Want::ResourceList, resource]);
-            asks.push(world::Ask { want, digest: held(draw, config), ..plain.clone() });
-            asks.push(plain);
-        }
-    }
-    asks
 }
 
 /// What a run has met: a generator that never gets far would agree about nothing.

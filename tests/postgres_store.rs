@@ -11,14 +11,18 @@ use otagate::postgres::PostgresStore;
 use otagate::postgres::deadpool_postgres::{Manager, Pool};
 use otagate::postgres::tokio_postgres::{Config, NoTls};
 use otagate::rollout::contract as ledger_contract;
+use otagate::rollout::{AsyncRolloutStore, RolloutStore};
 use otagate::store::contract::{self, AsyncSubject, Changed, Promise};
-use otagate::store::{AsyncStore, answer_async, fetch_async};
+use otagate::store::{AsyncStore, answer, answer_async, fetch_async};
 use otagate::*;
 use server::Postgres;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use twin::change::{change, fleet};
-use twin::draw::{self, Draw};
+use twin::change::{change, fleet, groups_with_waves, some_asks};
+use twin::draw::Draw;
+use twin::indexed::json;
+use twin::translate;
 
 /// One server for all tests of this file, a schema for each store.
 static SERVER: LazyLock<Postgres> = LazyLock::new(Postgres::start);
@@ -79,7 +83,8 @@ async fn it_keeps_every_promise_of_a_ledger() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_follows() {
     let schemas = Schemas::new(&SERVER.conninfo());
-    let (mut applied, mut refused) = (0, 0);
+    let (mut applied, mut refused, mut counted) = (0, 0, 0);
+    let mut reasons = BTreeSet::new();
     for seed in 0..60 {
         let draw = &mut Draw(seed);
         let mut memory = fleet(draw.next());
@@ -106,6 +111,28 @@ async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_fo
             let revision = store.revision().await.unwrap();
             let expected = memory.clone().at_revision(revision);
             assert!(store.fleet().await.unwrap() == expected, "seed {seed}, {batch:?}: the database is another fleet");
+            let twin = MemoryStore::new(expected.clone());
+            for ask in some_asks(draw, &memory) {
+                let (ask, now) = (translate::check_in(&ask), Timestamp::from_millis(ask.now));
+                let theirs = answer(&twin, &ask, now, &mut NoTrace, |told| (told.reason, json(told))).unwrap();
+                let ours =
+                    answer_async(&store, &ask, now, &mut NoTrace, |told| (told.reason, json(told))).await.unwrap();
+                assert_eq!(ours, theirs, "seed {seed}: {ask:?}");
+                reasons.insert(theirs.0.name());
+                let view = store.view().await.unwrap();
+                let found = fetch_async(&view, &ask).await.unwrap();
+                let ours = json(&decide(&found.facts(), &ask, now, &mut NoTrace));
+                assert_eq!(ours, theirs.1, "seed {seed}, look-up by look-up: {ask:?}");
+            }
+            assert_eq!(store.under_way().await.unwrap(), RolloutStore::under_way(&twin).unwrap());
+            for (product, group) in groups_with_waves(&memory) {
+                let theirs = RolloutStore::census(&twin, &product, &group, 0).unwrap();
+                assert_eq!(store.census(&product, &group, 0).await.unwrap(), theirs);
+                let serial = memory.product(product.as_str()).unwrap().devices().next().map_or("1", Device::serial);
+                let theirs = RolloutStore::place(&twin, &product, &group, 0, serial).unwrap();
+                assert_eq!(store.place(&product, &group, 0, serial).await.unwrap(), theirs);
+                counted += 1;
+            }
             // Not each time: so patches come of several revisions too.
             if !draw.once_in(3) {
                 follower.sync_async(&mut feed).await.unwrap();
@@ -115,5 +142,6 @@ async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_fo
             }
         }
     }
-    assert!(applied > 100 && refused > 100, "applied {applied}, refused {refused}");
+    assert!(applied > 100 && refused > 100 && counted > 100, "applied {applied}, refused {refused}, counted {counted}");
+    assert!(reasons.len() > 15, "{reasons:?}");
 }

@@ -4,6 +4,7 @@ use super::session::{READ, Session, rows};
 use super::{PostgresFault, PostgresStore, rows as table};
 use crate::feed::{AsyncFeed, Changes, Loading, Patch};
 use crate::fleet::{Revision, Row, RowKey, RowKind};
+use crate::sql::PATCH_ROWS_MAX;
 use futures_util::StreamExt;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -18,8 +19,6 @@ use tokio_postgres::{AsyncMessage, Config, Socket};
 
 /// So many devices are checked at once.
 const ROWS_AT_ONCE: usize = 4_096;
-/// With so many rows to read again, everything is loaded: that is done on several connections.
-const PATCH_ROWS_MAX: i64 = 100_000;
 /// A connection that is lost is made again after so long, and twice as long each time, up to the second.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(2);

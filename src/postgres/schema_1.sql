@@ -245,9 +245,11 @@ CREATE TRIGGER device_log_old AFTER UPDATE ON {s}.device
 
 -- A table that is emptied at once has no rows to note: whoever follows loads anew.
 CREATE FUNCTION {s}.emptied() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    made bigint := {s}.next_revision();
 BEGIN
-    UPDATE {s}.meta SET log_from = {s}.next_revision();
-    UPDATE {s}.product SET edition = {s}.next_revision();
+    UPDATE {s}.meta SET log_from = made;
+    UPDATE {s}.product SET edition = made;
     RETURN NULL;
 END $$;
 CREATE TRIGGER emptied AFTER TRUNCATE ON {s}.product FOR EACH STATEMENT EXECUTE FUNCTION {s}.emptied();

@@ -1,9 +1,9 @@
 //! Batches of changes, each one transaction and one revision.
 
-use super::session::{Session, WRITE, rows};
+use super::session::{Session, WRITE, rows, run};
 use super::{PostgresFault, PostgresStore, rows as table};
 use crate::fleet::{CanonicalSerial, Change, Fleet, Problems, ProductId, Revision, Row};
-use crate::sql::{Held, Whom, Work};
+use crate::sql::{Held, Whom, Work, forgotten_by};
 use crate::store::Registered;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -54,20 +54,24 @@ impl PostgresStore {
         }
     }
 
-    /// Forgets which rows were touched by all revisions up to that one: an index that has not come so far yet loads anew. The log is of no other use; so keep
-    /// as much as a gateway may be behind.
+    /// Forgets which rows were touched by all revisions up to that one: an index that has not come so far yet loads anew. Of itself the store keeps the last
+    /// 100,000 revisions; so this is for tables that are to become small.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn prune_log(&self, up_to: Revision) -> Result<(), PostgresFault> {
         let session = Session::begin(&self.shared.pool, WRITE).await?;
-        let up_to = i64::try_from(up_to.0).unwrap_or(i64::MAX);
-        let names = &self.shared.names;
-        let sql = "UPDATE {s}.meta SET log_from = greatest(log_from, least($1, revision)) RETURNING log_from";
-        rows(&session, &names.sql(sql), &[(&up_to, Type::INT8)]).await?;
-        let sql = "DELETE FROM {s}.log WHERE revision <= $1";
-        rows(&session, &names.sql(sql), &[(&up_to, Type::INT8)]).await?;
+        self.prune(&session, up_to.0).await?;
         session.commit().await
+    }
+
+    async fn prune(&self, session: &Session, up_to: u64) -> Result<(), PostgresFault> {
+        let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
+        let names = &self.shared.names;
+        let sql = "UPDATE {s}.meta SET log_from = greatest(log_from, least($1, revision))";
+        run(session, &names.sql(sql), &[(&up_to, Type::INT8)]).await?;
+        run(session, &names.sql("DELETE FROM {s}.log WHERE revision <= $1"), &[(&up_to, Type::INT8)]).await?;
+        Ok(())
     }
 
     /// Carries out a registration (question 3); see [`AsyncStore::register`](crate::store::AsyncStore::register).
@@ -147,6 +151,9 @@ impl PostgresStore {
         };
         table::write(&session, names, &changed).await?;
         let revision = table::revision(&session, names).await?;
+        if let Some(up_to) = forgotten_by(revision.0, changed.len()) {
+            self.prune(&session, up_to).await?;
+        }
         session.commit().await?;
         Ok((Made::At(revision), true))
     }

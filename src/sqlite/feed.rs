@@ -4,14 +4,13 @@ use super::{SqliteFault, SqliteStore, rows};
 use crate::feed::{Changes, Feed, Loading, Patch};
 use crate::fleet::take::RulesChanged;
 use crate::fleet::{Fleet, FleetOf, Revision, Row, RowKey, RowKind};
+use crate::sql::PATCH_ROWS_MAX;
 use rusqlite::Connection;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// So many devices go from the reader to whoever checks them at once.
 const ROWS_AT_ONCE: usize = 4_096;
-/// With so many rows to read again, everything is loaded: that is done on all processors.
-const PATCH_ROWS_MAX: i64 = 100_000;
 /// How often a file that other processes write to is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

@@ -45,7 +45,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a call waits for a writer of another process.
 const BUSY: Duration = Duration::from_secs(10);
@@ -185,8 +185,14 @@ fn connect(path: &Path, durability: Durability) -> Result<Connection, SqliteFaul
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
-    // It answers with the mode that it is in; two that open a new file at once may be told that it is busy, whatever the time-out.
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    let begun = Instant::now();
+    // Of two that open a new file at once one may be told that it is busy, whatever the time-out.
+    while let Err(fault) = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
+        if fault.sqlite_error_code() != Some(rusqlite::ErrorCode::DatabaseBusy) || begun.elapsed() > BUSY {
+            return Err(fault.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     connection.pragma_update(None, "foreign_keys", true)?;
     let synchronous = match durability {
         Durability::Full => "FULL",

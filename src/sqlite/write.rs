@@ -2,7 +2,7 @@
 
 use super::{SqliteFault, SqliteStore, rows};
 use crate::fleet::{CanonicalSerial, Change, Fleet, KeyHash, Problems, ProductId, Revision, Row};
-use crate::sql::{Held, Whom, Work};
+use crate::sql::{Held, Whom, Work, forgotten_by};
 use crate::store::Registered;
 use crate::time::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -32,17 +32,16 @@ impl SqliteStore {
         Ok(revision.unwrap_or_default())
     }
 
-    /// Forgets which rows were touched by all revisions up to that one: an index that has not come so far yet loads anew. The log is of no other use; so keep
-    /// as much as a follower may be behind.
+    /// Forgets which rows were touched by all revisions up to that one: an index that has not come so far yet loads anew. Of itself the store keeps the last
+    /// 100,000 revisions; so this is for a file that is to become small.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn prune_log(&self, up_to: Revision) -> Result<(), SqliteFault> {
         let mut writer = self.shared.writer.lock();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let up_to = rows::revision(&transaction)?.min(up_to).0 as i64;
-        transaction.execute("DELETE FROM otagate_log WHERE revision <= ?1", [up_to])?;
-        transaction.execute("UPDATE otagate_meta SET log_from = max(log_from, ?1)", [up_to])?;
+        let revision = rows::revision(&transaction)?;
+        prune(&transaction, revision.min(up_to).0)?;
         Ok(transaction.commit()?)
     }
 
@@ -109,6 +108,9 @@ impl SqliteStore {
             rows::write(&transaction, row)?;
         }
         transaction.execute("UPDATE otagate_meta SET batch = 0", [])?;
+        if let Some(up_to) = forgotten_by(before.0.saturating_add(1), changed.len()) {
+            prune(&transaction, up_to)?;
+        }
         transaction.commit()?;
         drop(writer);
         let revision = Revision(before.0.saturating_add(1));
@@ -157,6 +159,13 @@ impl SqliteStore {
             None => Ok(self.shared.held.keep(name, rows::held(connection, name, edition)?)),
         }
     }
+}
+
+fn prune(transaction: &Transaction<'_>, up_to: u64) -> Result<(), SqliteFault> {
+    let up_to = i64::try_from(up_to).unwrap_or(i64::MAX);
+    transaction.prepare_cached("DELETE FROM otagate_log WHERE revision <= ?1")?.execute([up_to])?;
+    transaction.prepare_cached("UPDATE otagate_meta SET log_from = max(log_from, ?1)")?.execute([up_to])?;
+    Ok(())
 }
 
 fn devices(connection: &Connection, product: &ProductId, whom: &Whom) -> Result<Vec<Row>, SqliteFault> {

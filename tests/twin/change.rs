@@ -1,7 +1,7 @@
 //! Draws changes to a fleet, a good part of them legal, and the spellings of a serial.
 
-use super::draw::{self, Draw};
-use super::translate;
+use super::draw::{self, Draw, NOW};
+use super::{translate, world};
 use otagate::*;
 
 /// Drawn from a seed, checked.
@@ -105,4 +105,66 @@ pub fn respelled(scheme: SerialScheme, canonical: &str) -> String {
         SerialScheme::Hex | SerialScheme::OpaqueNocase => canonical.to_ascii_uppercase(),
         SerialScheme::Opaque | SerialScheme::Decimal => canonical.to_owned(),
     }
+}
+
+/// Six check-ins of every device, and some of anybody.
+pub fn asks(draw: &mut Draw, spec: &FleetSpec, world: &world::World) -> Vec<world::Ask> {
+    let mut asks: Vec<world::Ask> = (0..6).map(|_| draw::ask(draw, world)).collect();
+    for entry in &spec.products {
+        let id = &entry.product.id;
+        let other = if id == "p" { "q" } else { "p" };
+        for device in &entry.devices {
+            let group = entry.groups.iter().find(|group| group.id == device.group);
+            let meant = device.pin.clone().or_else(|| group?.firmware.clone()).unwrap_or_default();
+            let some = entry.firmware.first().map(|_| draw.of(&entry.firmware));
+            let version = some.as_ref().map_or_else(String::new, |firmware| firmware.version.clone());
+            let image = some.and_then(|firmware| firmware.artifacts[0].digests.blake3);
+            let config = group.and_then(|group| group.config.as_ref()?.digests.blake3);
+            let held = |draw: &mut Draw, digest: Option<Hex<32>>| {
+                digest.filter(|_| draw.once_in(2)).map(|digest| ("blake3", digest.to_string().into_bytes()))
+            };
+            let plain = world::Ask {
+                key: format!("{id}-key").into_bytes(),
+                serial: device.serial.clone().into_bytes(),
+                version: meant.into_bytes(),
+                hardware: draw.of(&[&b""[..], b"", b"a", b"b"]).to_vec(),
+                digest: None,
+                want: world::Want::Firmware,
+                now: NOW,
+            };
+            asks.push(world::Ask {
+                serial: respelled(entry.product.serial_scheme, &device.serial).into_bytes(),
+                version: version.into_bytes(),
+                digest: held(draw, image),
+                ..plain.clone()
+            });
+            let garbage = draw.of(&[&b""[..], b"latest", b"1..2", b"\xff1", b"0.0.0-0"]).to_vec();
+            asks.push(world::Ask { version: garbage, ..plain.clone() });
+            asks.push(world::Ask { key: format!("{other}-key").into_bytes(), ..plain.clone() });
+            let late = draw.of(&["-old", "-limited"]);
+            asks.push(world::Ask { key: format!("{id}{late}").into_bytes(), ..plain.clone() });
+            let resource = world::Want::Resource(draw.of(&["logo.png", "ca.pem", "é"]).as_bytes().to_vec());
+            let want = draw.of(&[world::Want::Config, world::Want::Config, world::Want::ResourceList, resource]);
+            asks.push(world::Ask { want, digest: held(draw, config), ..plain.clone() });
+            asks.push(plain);
+        }
+    }
+    asks
+}
+
+/// Some of what a fleet can be asked.
+pub fn some_asks(draw: &mut Draw, fleet: &Fleet) -> Vec<world::Ask> {
+    let drawn = draw::world(&mut Draw(draw.next()));
+    let all = asks(draw, &fleet.spec(), &drawn);
+    (0..12).map(|_| draw.of(&all)).collect()
+}
+
+/// The groups whose devices a census can count.
+pub fn groups_with_waves(fleet: &Fleet) -> Vec<(ProductId, Group)> {
+    let mut all = Vec::new();
+    for entry in fleet.products() {
+        let with = |group: &&Group| group.rollout().is_some_and(|rollout| !rollout.waves().is_empty());
+        all.extend(entry.groups().filter(with).map(|group| (entry.product().id().clone(), group.clone())));
+    }
+    all
 }

@@ -362,7 +362,7 @@ pub(crate) fn devices(fleet: &Snapshot, product: &str, group: Option<&str>) -> R
     let mut texts = [(); 3].map(|()| StringDictionaryBuilder::<Int32Type>::new());
     fleet.scan(product, group, |member| {
         serials.append_value(member.serial().as_str());
-        states.append_value(crate::fleet_words::state_name(member.state()));
+        states.append_value(member.state().name());
         let [groups, versions, hardware] = &mut texts;
         groups.append_option(member.group().map(otagate::GroupId::as_str));
         versions.append_option(member.version());

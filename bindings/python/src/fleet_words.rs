@@ -199,16 +199,6 @@ fn state(name: &str) -> Result<DeviceState, Wrong> {
     })
 }
 
-pub(crate) fn state_name(state: DeviceState) -> &'static str {
-    match state {
-        DeviceState::New => "new",
-        DeviceState::Verified => "verified",
-        DeviceState::Blocked => "blocked",
-        DeviceState::Disabled => "disabled",
-        DeviceState::Quota => "quota",
-    }
-}
-
 pub(crate) fn device<'py>(py: Python<'py>, spec: &DeviceSpec) -> PyResult<Bound<'py, PyAny>> {
     let DeviceSpec { serial, state, group, entered_at, pin, cap, version, hardware, .. } = spec;
     let said = PyDict::new(py);
@@ -222,7 +212,7 @@ pub(crate) fn device<'py>(py: Python<'py>, spec: &DeviceSpec) -> PyResult<Bound<
         millis => Some(datetime(py, Timestamp::from_millis(millis.min(YEAR_9999)))?),
     };
     said.set_item("entered_at", entered_at)?;
-    DEVICE.get(py)?.call((serial, state_name(*state), group), Some(&said))
+    DEVICE.get(py)?.call((serial, state.name(), group), Some(&said))
 }
 
 pub(crate) fn described<'py>(py: Python<'py>, loaded: &Loaded) -> PyResult<Bound<'py, PyAny>> {
@@ -253,7 +243,7 @@ pub(crate) fn moves<'py>(py: Python<'py>, moved: &[Moved]) -> PyResult<Bound<'py
 pub(crate) fn counts<'py>(py: Python<'py>, counts: &[DeviceCount]) -> PyResult<Bound<'py, PyAny>> {
     let one = |count: &DeviceCount| {
         let DeviceCount { product, group, state, devices } = count;
-        DEVICE_COUNT.get(py)?.call1((product.as_str(), group.as_str(), state_name(*state), *devices))
+        DEVICE_COUNT.get(py)?.call1((product.as_str(), group.as_str(), state.name(), *devices))
     };
     let all = counts.iter().map(one).collect::<PyResult<Vec<_>>>()?;
     Ok(all.into_pyobject(py)?.into_any())
