@@ -931,12 +931,15 @@ impl Pools {
 
     fn release_if_done(&self, state: &mut PoolsState, server: &Arc<Server>) {
         let mut work = lock(&server.work);
-        if work.idle && work.outstanding == 0 && !work.unsynced && !work.writing {
-            if let Some(session) = work.session.take() {
-                *lock(&session.link) = Link::None;
-                drop(work);
-                self.rest(state, server.clone());
-            }
+        if work.idle
+            && work.outstanding == 0
+            && !work.unsynced
+            && !work.writing
+            && let Some(session) = work.session.take()
+        {
+            *lock(&session.link) = Link::None;
+            drop(work);
+            self.rest(state, server.clone());
         }
     }
 
