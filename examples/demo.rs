@@ -1,11 +1,14 @@
 //! The demonstration of `make demo`: starts the gateway on a free loopback port with a fleet of two products, asks it by real HTTP for every verdict and
-//! every kind of answer, and prints what each device asked, what it was told, and why. Exits 0 only if all came as expected.
+//! every kind of answer, and prints what each device asked, what it was told, and why. The fleet is kept in a SQLite file; the gateway is killed in the middle of
+//! a rollout, begins again, and knows all that it knew. Exits 0 only if all came as expected.
 //!
-//! `demo --serve` leaves the gateway running on 127.0.0.1:8080 instead.
+//! `demo --serve` leaves the gateway running on 127.0.0.1:8080 instead, with a file that stays.
 
 #[path = "demo/process.rs"]
 mod process;
 
+use otagate::rollout::{Ledger, RolloutStore};
+use otagate::sqlite::SqliteStore;
 use process::{Failure, Gateway, Told, gateway_command, lay_out};
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,13 +30,15 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> Result<(), Failure> {
-    let fleet = lay_out(&demo_dir()?)?;
+    let dir = demo_dir()?;
+    let (fleet, db) = (lay_out(&dir)?, dir.join("serve.db"));
+    println!("kept in: {}", db.display());
     println!(
         "fleet: {}\ntry:   curl -i 'http://127.0.0.1:8080/deviceapi/update?k=thermo-demo-key&s=24:0A:C4:00:00:01&v=1.3.0'",
         fleet.display()
     );
     println!("edit the fleet file and `kill -HUP` the gateway to have it read again; ctrl-c stops");
-    let status = gateway_command(&gateway_program()?, &fleet, "127.0.0.1:8080").status()?;
+    let status = gateway_command(&gateway_program()?, &fleet, "127.0.0.1:8080").arg("--db").arg(db).status()?;
     if status.success() { Ok(()) } else { Err(format!("the gateway ended with {status}").into()) }
 }
 
@@ -47,14 +52,23 @@ fn gateway_program() -> Result<std::path::PathBuf, Failure> {
 }
 
 fn run() -> Result<bool, Failure> {
-    let fleet = lay_out(&demo_dir()?)?;
-    let mut gateway = Gateway::start(&gateway_program()?, &fleet)?;
+    let dir = demo_dir()?;
+    let fleet = lay_out(&dir)?;
+    let db = dir.join("demo.db");
+    // Each showing begins anew.
+    for file in ["demo.db", "demo.db-wal", "demo.db-shm"] {
+        match std::fs::remove_file(dir.join(file)) {
+            Err(fault) if fault.kind() != std::io::ErrorKind::NotFound => return Err(fault.into()),
+            _ => {}
+        }
+    }
+    let kept = ["--db", db.to_str().ok_or("the build's folder is no text")?];
+    let mut gateway = Gateway::start_with(&gateway_program()?, &fleet, &kept)?;
     let firmware = fleet.with_file_name("firmware");
     println!("{:<44} {:<46} {:<7} why", "who and what", "asked", "told");
     let mut wrong = 0;
     for case in cases() {
-        let told = gateway.ask(case.method, &case.target, case.headers)?;
-        let why = gateway.reason()?;
+        let (told, why) = ask(&mut gateway, &case)?;
         let faults = case.faults(&told, &why, &firmware)?;
         wrong += usize::from(!faults.is_empty());
         let shown = case.shown();
@@ -66,9 +80,54 @@ fn run() -> Result<bool, Failure> {
         "{:<44} {:<46} {:<7} {whole}",
         "a stable unit downloads in 32 KiB steps", "GET update s=24:0A:C4:00:00:01 v=1.3.0, ranged", 206
     );
+    println!("\nthe gateway is killed (kill -9) and begins again, from its file");
+    gateway.kill()?;
+    let mut gateway = Gateway::start_with(&gateway_program()?, &fleet, &kept)?;
+    for case in cases_after() {
+        let (told, why) = ask(&mut gateway, &case)?;
+        let faults = case.faults(&told, &why, &firmware)?;
+        wrong += usize::from(!faults.is_empty());
+        println!("{:<44} {:<46} {:<7} {why}{}", case.who, case.shown(), told.status, told.shown());
+        faults.iter().for_each(|fault| println!("    NOT AS EXPECTED: {fault}"));
+    }
+    let offered = offered(&db)?;
+    wrong += usize::from(offered != 1);
+    println!("its ledger: {offered} device was offered 2.0.0 by rollout r7, as before");
     gateway.stop()?;
     println!("{}", if wrong == 0 { "\nall as expected" } else { "\nsome answers were not as expected" });
     Ok(wrong == 0)
+}
+
+/// How many devices the ledger says that the canary group's rollout was offered to.
+fn offered(db: &Path) -> Result<u64, Failure> {
+    let store = SqliteStore::open(db)?;
+    let canary = store.under_way()?.into_iter().find(|at| at.group.id().as_str() == "canary");
+    let run = canary.and_then(|at| at.group.rollout()?.run(&at.product, at.group.id()));
+    Ok(store.statistics(&run.ok_or("the canary group has no rollout under way")?, 0)?.total().devices())
+}
+
+/// Asks, and asks again where the device was registered by the question before: that is done after the answer, so that no stranger can tell by the time.
+fn ask(gateway: &mut Gateway, case: &Case) -> Result<(Told, String), Failure> {
+    for _ in 0..100 {
+        let told = gateway.ask(case.method, &case.target, case.headers)?;
+        let why = gateway.reason()?;
+        if case.reason != "device-new" || why != "device-unknown" {
+            return Ok((told, why));
+        }
+    }
+    Err("a stranger was never registered".into())
+}
+
+/// What is asked of the gateway that begins again.
+fn cases_after() -> Vec<Case> {
+    let canary = by_rank("r7", "a4cf125e", 8);
+    vec![
+        thermostat("the stranger that was registered", "7c9e.bd00.0001", "1.3.0", 401, "device-new"),
+        thermostat("the canary group: beyond the first wave", &canary[7], "1.4.0", 304, "wave-not-open"),
+        thermostat("served: the same unit of the first wave", &canary[0], "1.4.0", 200, "serve")
+            .lines(&["X-Version: 2.0.0"])
+            .file("thermostat-2.0.0.bin"),
+    ]
 }
 
 /// One check-in and what must come back.

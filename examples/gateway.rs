@@ -1,22 +1,28 @@
 //! A gateway that real devices can ask: the OTAdrive calls over HTTP/1, firmware streamed from disk, one fleet file.
 //!
-//! `cargo run --release --features fleet-file,wire --example gateway -- --fleet fleet.toml --listen 127.0.0.1:8080`
+//! `cargo run --release --all-features --example gateway -- --fleet fleet.toml --db fleet.db --listen 127.0.0.1:8080`
 //!
 //! Everything that decides or speaks the protocol is in the library; here is only what belongs to a host: sockets, files, the clock, limits, the log. Rollouts
 //! move on by themselves: every offer is claimed in a ledger before it is made, what devices report goes into it after the answer, and a conductor looks at it
-//! once a second. The ledger is in memory, so its account begins anew with the process.
+//! once a second. Fleet and ledger are in memory, in a SQLite file, or in PostgreSQL (`gateway/books.rs`).
 //! `SIGHUP` reads the fleet file again; `SIGTERM` and `SIGINT` let running requests finish.
+
+#[path = "gateway/admin.rs"]
+mod admin;
+#[path = "gateway/books.rs"]
+mod books;
+
+use books::Books;
 
 use http_body_util::{BodyExt, Channel, Either, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use otagate::rollout::{
-    Conductor, Ends, Ledger, MemoryLedger, MoveOutcome, Moved, Noted, Report, RolloutStore, Transition,
-};
+use otagate::feed::Staleness;
+use otagate::rollout::{Ends, MoveOutcome, Moved, Noted, Report, RolloutStore, Transition};
 use otagate::wire::otadrive::{self, LeaseTimes};
 use otagate::wire::{self, Body, FilePart};
-use otagate::{CanonicalSerial, Change, Index, Leases, NoTrace, ProductId, Revision, Run, Timestamp, fleet_file};
+use otagate::{CanonicalSerial, Change, Leases, ProductId, Revision, Run, Timestamp, fleet_file};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -26,6 +32,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -41,30 +48,43 @@ const LEASES_MAX: usize = 100_000;
 const LOG_LINES_MAX: usize = 10_000;
 const CHORES_MAX: usize = 10_000;
 const CONDUCT_EVERY: Duration = Duration::from_secs(1);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const CHUNK_BYTES: usize = 64 * 1_024;
 
 const HELP: &str = "\
 A gateway for the OTAdrive device protocol, deciding by otagate.
 
-Usage: gateway --fleet FILE [--listen ADDRESS] [--lease-secs N] [--grace-secs N]
+Usage: gateway --fleet FILE [--db FILE | --postgres DESCRIPTION [--straight]] [--listen ADDRESS]
+               [--admin ADDRESS] [--lease-secs N] [--grace-secs N] [--stale-serve-secs N] [--stale-waves-secs N]
 
   --fleet FILE      the fleet file (TOML); read again on SIGHUP
+  --db FILE         keep the fleet and what became of offers in this SQLite file. It is made from the fleet
+                    file at the first start; after that it is what counts, and the fleet file says where
+                    firmware lies, until SIGHUP takes it over
+  --postgres DESCRIPTION
+                    the same in PostgreSQL, for many gateways: \"host=/run/postgresql user=ota dbname=fleet\"
+  --straight        answer each check-in straight through PostgreSQL, instead of by an index in memory
   --listen ADDRESS  where devices ask [default: 127.0.0.1:8080]; port 0 takes a free one
+  --admin ADDRESS   where GET /status tells how the fleet is followed, and which rows of it are kept out;
+                    on loopback, devices have no business there
   --lease-secs N    how long an offer stays the same, and is one attempt of its device: longer than the
                     slowest download [default: 3600]
   --grace-secs N    what is left of that once the last byte was sent [default: 60]
+  --stale-serve-secs N
+                    answer 503 once the database has not been heard of for so long [default: never]
+  --stale-waves-secs N
+                    open no wave then [default: never]
 
-Rollouts open their waves, halt and complete by their gates; each step is told on standard error, with
-what to write into the fleet file to keep it. A process that starts again has only that file: gates begin
-to count anew, and who is there already is not counted again, so open the next wave by hand.
+Rollouts open their waves, halt and complete by their gates; each step is told on standard error. Without
+--db and --postgres all is in memory: a process that starts again has only its fleet file, so what to write
+there to keep a step is told too, and gates begin to count anew.
 One line of JSON per request goes to standard output. SIGTERM and SIGINT let running requests finish.";
 
 struct Gateway {
     fleet_file: PathBuf,
     /// Where the files are that the fleet file names; no other file is served.
     files: RwLock<HashMap<String, PathBuf>>,
-    store: Index,
-    ledger: MemoryLedger,
+    books: Books,
     leases: Leases,
     times: LeaseTimes,
     log: SyncSender<String>,
@@ -78,13 +98,20 @@ struct Gateway {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let (mut fleet_file, mut listen) = (None, "127.0.0.1:8080".to_owned());
-    let mut times = LeaseTimes::default();
+    let (mut db, mut postgres, mut straight, mut admin) = (None, None, false, None);
+    let (mut times, mut staleness) = (LeaseTimes::default(), Staleness::default());
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value; see --help"));
         match arg.as_str() {
             "--fleet" => fleet_file = Some(PathBuf::from(value()?)),
             "--listen" => listen = value()?,
+            "--db" => db = Some(PathBuf::from(value()?)),
+            "--postgres" => postgres = Some(value()?),
+            "--straight" => straight = true,
+            "--admin" => admin = Some(value()?),
+            "--stale-serve-secs" => staleness.serve_after = Some(Duration::from_secs(seconds(&arg, &value()?)?.into())),
+            "--stale-waves-secs" => staleness.waves_after = Some(Duration::from_secs(seconds(&arg, &value()?)?.into())),
             "--lease-secs" => times.lease_secs = seconds(&arg, &value()?)?,
             "--grace-secs" => times.grace_secs = seconds(&arg, &value()?)?,
             "--help" | "-h" => {
@@ -98,13 +125,19 @@ async fn main() -> Result<(), Failure> {
     // Before the load, which may take seconds: by default each of them ends the process at once.
     let signals = Signals::watch()?;
     let loaded = fleet_file::load(&fleet_file, now())?;
-    report(&loaded);
+    report(&loaded, db.is_none() && postgres.is_none());
+    let books = match (&db, &postgres) {
+        (Some(_), Some(_)) => return Err("--db and --postgres are two places for one fleet; see --help".into()),
+        (_, None) if straight => return Err("--straight goes with --postgres; see --help".into()),
+        (None, None) => Books::memory(&loaded.fleet),
+        (Some(path), None) => Books::file(path, &loaded.fleet, staleness)?,
+        (None, Some(description)) => Books::database(description, &loaded.fleet, staleness, straight).await?,
+    };
     let (chores, to_do) = sync_channel(CHORES_MAX);
     let gateway = Arc::new(Gateway {
         fleet_file,
         files: RwLock::new(paths(&loaded)),
-        store: Index::new(&loaded.fleet),
-        ledger: MemoryLedger::default(),
+        books,
         leases: Leases::new(LEASES_MAX),
         times,
         log: start_log(),
@@ -115,8 +148,15 @@ async fn main() -> Result<(), Failure> {
     let listener = TcpListener::bind(&listen).await.map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     eprintln!("listening on {}", listener.local_addr()?);
     let worker = gateway.clone();
+    let runtime = Handle::current();
     // A thread of its own: it waits for other writers, and counts devices.
-    std::thread::spawn(move || work(&worker, &to_do));
+    std::thread::spawn(move || work(&worker, &to_do, &runtime));
+    if let Some(address) = admin {
+        let listener =
+            TcpListener::bind(&address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        eprintln!("status on {}", listener.local_addr()?);
+        tokio::spawn(admin::serve(gateway.clone(), listener));
+    }
     serve(gateway, listener, signals).await
 }
 
@@ -125,14 +165,15 @@ fn seconds(argument: &str, text: &str) -> Result<u32, Failure> {
 }
 
 /// Does what comes after answers, and moves rollouts on: once a second, and as soon as something became of an offer.
-fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
-    let conductor = Conductor::new(&gateway.store, &gateway.ledger);
+fn work(gateway: &Gateway, to_do: &Receiver<Chore>, runtime: &Handle) {
     let (mut next, mut runs, mut undone) = (Instant::now(), HashSet::new(), HashSet::new());
+    let (mut failing, mut again) = (false, None);
     loop {
         // When it is time, it is: a queue that is never empty must not keep rollouts from halting.
         let is_time = Instant::now() >= next;
         let chore = match is_time {
             true => None,
+            false if again.is_some() => again.take(),
             false => match to_do.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(chore) => Some(chore),
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -140,32 +181,41 @@ fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
             },
         };
         let _writing = gateway.writing.lock();
-        let moved = match chore {
-            Some(Chore::Register(product, serial)) => {
-                gateway.store.register(&product, &serial, now());
-                continue;
+        if is_time {
+            next = Instant::now() + CONDUCT_EVERY;
+        }
+        let worked = gateway.books.work(chore.as_ref(), runtime).and_then(|moved| {
+            if is_time {
+                gateway.forget_what_is_over(&mut runs, runtime)?;
             }
-            Some(Chore::See(change)) => {
-                // A device that is gone meanwhile was not seen.
-                let _ = gateway.store.apply(&[*change]);
+            Ok(moved)
+        });
+        let moved = match worked {
+            Ok(moved) => moved,
+            // It is done again until it is done; what comes meanwhile waits in the queue.
+            Err(fault) => {
+                if !std::mem::replace(&mut failing, true) {
+                    eprintln!("the database fails: {}", told(&*fault));
+                }
+                again = again.or(chore);
+                std::thread::sleep(AGAIN_AFTER);
                 continue;
-            }
-            Some(Chore::Advance(run)) => conductor.advance_group(&run.product, &run.group, now()),
-            None => {
-                next = Instant::now() + CONDUCT_EVERY;
-                gateway.forget_what_is_over(&mut runs);
-                conductor.advance(now())
             }
         };
-        // Of books in memory neither fails.
-        let moved = moved.unwrap_or_default();
+        if std::mem::take(&mut failing) {
+            eprintln!("the database answers again");
+        }
         let (done, stuck): (Vec<_>, Vec<_>) =
             moved.iter().partition(|moved| matches!(moved.outcome, MoveOutcome::Done(..)));
         for moved in done {
             eprintln!("rollout: {moved}");
-            eprintln!("to keep that over a restart: {}", to_keep(moved));
+            if matches!(gateway.books, Books::Memory { .. }) {
+                eprintln!("to keep that over a restart: {}", to_keep(moved));
+            }
         }
-        let stuck: HashSet<String> = stuck.iter().map(ToString::to_string).collect();
+        // That another replica was first is its business.
+        let stuck = stuck.iter().filter(|moved| !matches!(moved.outcome, MoveOutcome::Lost));
+        let stuck: HashSet<String> = stuck.map(ToString::to_string).collect();
         // What an operator has to see to is told once, and again if it comes back.
         stuck.iter().filter(|line| !undone.contains(*line)).for_each(|line| eprintln!("rollout: {line}"));
         if is_time {
@@ -174,6 +224,16 @@ fn work(gateway: &Gateway, to_do: &Receiver<Chore>) {
             undone.extend(stuck);
         }
     }
+}
+
+/// An error with all that lies behind it.
+fn told(fault: &(dyn std::error::Error + 'static)) -> String {
+    let (mut text, mut source) = (fault.to_string(), fault.source());
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    text
 }
 
 /// What to write into the fleet file, which is all that a process that starts again has.
@@ -192,22 +252,25 @@ fn to_keep(moved: &Moved) -> String {
 }
 
 impl Gateway {
-    /// Carries out what comes after an answer. The ledger is in memory, so what it is told is told at once: nothing of that is ever dropped.
-    fn after(&self, after: otadrive::After) {
+    /// Carries out what comes after an answer. What the ledger is told is told here, by whoever was answered: it must not be dropped from a full queue. Where
+    /// the ledger fails it is lost, and the device reports it again at its next check-in.
+    async fn after(&self, after: otadrive::After) {
         match after {
             otadrive::After::Register(product, serial) => self.leave(Chore::Register(product, serial)),
             otadrive::After::See(change) => self.leave(Chore::See(Box::new(change))),
-            otadrive::After::Note(report) => {
-                let Ok(noted) = self.ledger.note(&report, now());
-                self.came_about(Some(noted), Some(report));
-            }
+            otadrive::After::Note(report) => match self.books.note(&report).await {
+                Ok(noted) => self.came_about(Some(noted), Some(report)),
+                Err(fault) => eprintln!("not noted: {}", told(&*fault)),
+            },
         }
     }
 
     /// The last byte is sent.
-    fn end(&self, ends: Ends) {
-        let Ok(noted) = ends.carry_out(&self.leases, &self.ledger, now());
-        self.came_about(noted, ends.downloaded);
+    async fn end(&self, ends: Ends) {
+        match self.books.end(&ends, &self.leases).await {
+            Ok(noted) => self.came_about(noted, ends.downloaded),
+            Err(fault) => eprintln!("not noted: {}", told(&*fault)),
+        }
     }
 
     fn came_about(&self, noted: Option<Noted>, report: Option<Report>) {
@@ -222,19 +285,21 @@ impl Gateway {
     }
 
     /// The account of a run that is neither under way nor its group's last one is of no use to anybody.
-    fn forget_what_is_over(&self, runs: &mut HashSet<Run>) {
-        let snapshot = self.store.snapshot();
-        let Ok(under_way) = self.store.under_way();
+    fn forget_what_is_over(&self, runs: &mut HashSet<Run>, runtime: &Handle) -> Result<(), Failure> {
+        let index = self.books.index();
+        let (snapshot, under_way) = (index.snapshot(), index.under_way()?);
         runs.extend(under_way.iter().filter_map(|at| at.group.rollout()?.run(&at.product, at.group.id())));
-        runs.retain(|run| {
+        let is_over = |run: &&Run| {
             let group = snapshot.group(run.product.as_str(), run.group.as_str());
             let last = group.and_then(|group| group.rollout()?.run(&run.product, &run.group));
-            let kept = last.as_ref() == Some(run);
-            if !kept {
-                let Ok(()) = self.ledger.forget(run);
-            }
-            kept
-        });
+            last.as_ref() != Some(*run)
+        };
+        let over: Vec<Run> = runs.iter().filter(is_over).cloned().collect();
+        for run in over {
+            self.books.forget(&run, runtime)?;
+            runs.remove(&run);
+        }
+        Ok(())
     }
 }
 
@@ -255,14 +320,16 @@ impl Signals {
     }
 }
 
-/// What the operator should read: what is legal but surely not meant, and the waves that were counted, with the thresholds to write into the file if they are to
-/// stay the same after a restart.
-fn report(loaded: &fleet_file::Loaded) {
+/// What the operator should read: what is legal but surely not meant; and where the fleet is in memory, the waves that were counted, with the thresholds to write into the file if
+/// they are to stay the same after a restart.
+fn report(loaded: &fleet_file::Loaded, in_memory: bool) {
     loaded.lints.iter().for_each(|lint| eprintln!("warning: {lint}"));
     if loaded.lints.more() > 0 {
         eprintln!("warning: ... and {} more", loaded.lints.more());
     }
-    loaded.counted.iter().for_each(|wave| eprintln!("counted: {wave}"));
+    if in_memory {
+        loaded.counted.iter().for_each(|wave| eprintln!("counted: {wave}"));
+    }
 }
 
 fn paths(loaded: &fleet_file::Loaded) -> HashMap<String, PathBuf> {
@@ -314,21 +381,20 @@ async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut signals: Signal
 
 /// Reads the fleet file again. What is wrong with it is reported, and the fleet that is held goes on.
 async fn reload(gateway: Arc<Gateway>) {
+    let runtime = Handle::current();
     let read = tokio::task::spawn_blocking(move || -> Result<Revision, Failure> {
-        // Nobody registers and no wave opens meanwhile: it would be lost.
+        // Nobody registers and no wave opens here meanwhile: it would have to be read again.
         let _writing = gateway.writing.lock();
-        let held = gateway.store.snapshot().to_fleet();
-        let loaded = fleet_file::load_over(&gateway.fleet_file, &held, now())?;
-        report(&loaded);
-        // While this is held nobody decides: a decision and the path of its file are of one fleet.
-        let mut files = gateway.files.write();
-        gateway.store.replace(&loaded.fleet, false)?;
-        *files = paths(&loaded);
-        Ok(gateway.store.revision())
+        // Before it is taken over, so that no offer names a file that is not there; those of before are of leases that live.
+        let coming = fleet_file::load_over(&gateway.fleet_file, &gateway.books.index().snapshot().to_fleet(), now())?;
+        gateway.files.write().extend(paths(&coming));
+        let (loaded, revision) = gateway.books.reload(&gateway.fleet_file, &runtime)?;
+        gateway.files.write().extend(paths(&loaded));
+        Ok(revision)
     });
     match read.await {
         Ok(Ok(Revision(revision))) => eprintln!("reloaded at revision {revision}"),
-        Ok(Err(error)) => eprintln!("not reloaded, the fleet is as it was:\n{error}"),
+        Ok(Err(error)) => eprintln!("not reloaded, the fleet is as it was:\n{}", told(&*error)),
         Err(panic) => eprintln!("not reloaded, the fleet is as it was: {panic}"),
     }
 }
@@ -341,7 +407,7 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
         Err(malformed) => {
             (malformed.response(), serde_json::json!({ "malformed": malformed.to_string() }), After::default())
         }
-        Ok(request) => decide(&gateway, request),
+        Ok(request) => decide(&gateway, request).await,
     };
     let (response, status) = match into_http(&gateway, response, &after).await {
         Ok(response) => response,
@@ -351,8 +417,12 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
         }
     };
     // After the answer was made, so that neither its time nor a store that fails tells a stranger anything (V7).
-    after.whole.into_iter().for_each(|ends| gateway.end(ends));
-    after.then.into_iter().for_each(|after| gateway.after(after));
+    if let Some(ends) = after.whole {
+        gateway.end(ends).await;
+    }
+    for after in after.then {
+        gateway.after(after).await;
+    }
     // A reader of the log that stalls must not stall devices either.
     let _ = gateway
         .log
@@ -360,14 +430,11 @@ async fn respond(gateway: Arc<Gateway>, http: Request<Incoming>) -> Result<HttpR
     Ok(response)
 }
 
-fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, serde_json::Value, After) {
-    let files = gateway.files.read();
-    let Gateway { store, ledger, leases, times, .. } = gateway;
-    let host = otadrive::Host { store, ledger, leases, times: *times };
-    match otadrive::answer(&host, request, now(), &mut NoTrace) {
+async fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, serde_json::Value, After) {
+    match gateway.books.answer(&gateway.leases, gateway.times, request).await {
         Ok(reply) => {
             let path = match &reply.response.body {
-                Body::File(part) => files.get(&part.locator).cloned(),
+                Body::File(part) => gateway.files.read().get(&part.locator).cloned(),
                 _ => None,
             };
             let told = log_line(request, &reply);
@@ -377,7 +444,7 @@ fn decide(gateway: &Gateway, request: &otadrive::Request) -> (wire::Response, se
             let after = After { path, ends, whole, then: reply.after };
             (reply.response, told, after)
         }
-        Err(fault) => (unavailable(), serde_json::json!({ "fault": fault.to_string() }), After::default()),
+        Err(fault) => (unavailable(), serde_json::json!({ "fault": told(&*fault) }), After::default()),
     }
 }
 
@@ -482,7 +549,7 @@ async fn stream(
             }
         }
         if let Some(ends) = ends {
-            gateway.end(ends);
+            gateway.end(ends).await;
         }
     });
     Ok(body)

@@ -1,14 +1,17 @@
 //! The gateway, asked over real sockets: the bytes that an OTAdrive client parses, downloads that survive a pause, and what strangers send.
-#![cfg(all(feature = "fleet-file", feature = "wire"))]
+#![cfg(all(feature = "fleet-file", feature = "wire", feature = "sqlite", feature = "postgres"))]
 
 #[path = "../examples/demo/process.rs"]
 mod process;
+#[path = "support/postgres.rs"]
+mod server;
 
 use process::{Gateway, lay_out};
+use server::Postgres;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CHUNK_BYTES: usize = 32 * 1_024;
 
@@ -23,6 +26,7 @@ struct Running {
     gateway: Option<Gateway>,
     dir: PathBuf,
     fleet: PathBuf,
+    args: Vec<String>,
 }
 
 impl Running {
@@ -39,7 +43,22 @@ impl Running {
             assert!(text.contains(from), "the fleet has no `{from}`");
             std::fs::write(&fleet, text.replacen(from, to, 1)).unwrap();
         }
-        Self { gateway: Some(Gateway::start_with(&program(), &fleet, args).unwrap()), dir, fleet }
+        let mut running = Self { gateway: None, dir, fleet, args: args.iter().map(ToString::to_string).collect() };
+        running.begin();
+        running
+    }
+
+    /// Starts the gateway; `FILE` among its arguments is a file of this test's own.
+    fn begin(&mut self) {
+        let file = self.dir.join("fleet.db").display().to_string();
+        let args: Vec<&str> = self.args.iter().map(|arg| if arg == "FILE" { &*file } else { arg }).collect();
+        self.gateway = Some(Gateway::start_with(&program(), &self.fleet, &args).unwrap());
+    }
+
+    /// Kills the gateway, and starts it again.
+    fn kill_and_begin(&mut self) {
+        self.gateway.take().unwrap().kill().unwrap();
+        self.begin();
     }
 
     fn gateway(&mut self) -> &mut Gateway {
@@ -353,7 +372,8 @@ fn a_stop_lets_a_running_download_finish() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("gateway-stop-{}", std::process::id()));
     let fleet = lay_out(&dir).unwrap();
     std::fs::write(dir.join("firmware/thermostat-1.4.0.bin"), vec![7; BYTES]).unwrap();
-    let mut running = Running { gateway: Some(Gateway::start(&program(), &fleet).unwrap()), dir, fleet };
+    let mut running =
+        Running { gateway: Some(Gateway::start(&program(), &fleet).unwrap()), dir, fleet, args: Vec::new() };
 
     let mut stream = TcpStream::connect(&running.gateway().address).unwrap();
     write!(stream, "GET {} HTTP/1.1\r\nHost: a\r\n\r\n", update(STABLE, "1.3.0")).unwrap();
@@ -388,43 +408,150 @@ impl Running {
         let told = self.gateway().ask("HEAD", &update(serial, version), "").unwrap();
         (told.status == 200).then(|| told.header("X-Version").unwrap().to_owned())
     }
+
+    /// Asks until that is what is given: a gateway follows its database, some milliseconds behind.
+    #[track_caller]
+    fn gets(&mut self, serial: &str, version: &str, expected: Option<&str>) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let given = self.version_for(serial, version);
+            if given.as_deref() == expected {
+                return;
+            }
+            assert!(Instant::now() < until, "{serial} on {version} is given {given:?}, not {expected:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// What the gateway says of itself.
+    fn status(&mut self, address: &str) -> serde_json::Value {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+    }
 }
 
-/// Three devices first, half of them next, then all: nobody touches the gateway, and every device reports nothing but its version.
-#[test]
-fn a_rollout_moves_on_by_what_devices_report_and_completes() {
+/// Three devices first, half of them next, then all: nobody touches the gateway, and every device reports nothing but its version. Whatever `between` does to it.
+fn moves_on(test: &str, args: &[&str], mut between: impl FnMut(&mut Running)) -> Running {
     let waves = "waves = [{ size = 3 }, { size = \"50 %\", min_finished = 3, success_share = \"100 %\" }, { size = \"all\", min_finished = 1 }]\n\
                  complete = { min_finished = 4 }";
-    let mut running = Running::start_with("moves", &[(CANARY_WAVES, waves)], &[]);
+    let mut running = Running::start_with(test, &[(CANARY_WAVES, waves)], args);
     let canary = canary();
     let told = running.gateway().wait_for("rollout: ").unwrap();
     assert!(told.contains("rollout `r7`: wave 1 opens; admits 3 of 8 devices"), "{told}");
     for serial in &canary[..3] {
-        assert_eq!(running.version_for(serial, "1.4.0").as_deref(), Some("2.0.0"), "{serial}");
+        running.gets(serial, "1.4.0", Some("2.0.0"));
     }
-    assert_eq!(running.version_for(&canary[3], "1.4.0"), None, "the fourth waits");
+    between(&mut running);
+    running.gets(&canary[3], "1.4.0", None);
     // A device that was never offered it, and has it from elsewhere, counts for nothing.
-    assert_eq!(running.version_for(&canary[7], "2.0.0"), None);
-    for serial in &canary[..3] {
-        assert_eq!(running.version_for(serial, "2.0.0"), None, "it is current");
+    running.gets(&canary[7], "2.0.0", None);
+    for serial in &canary[..2] {
+        running.gets(serial, "2.0.0", None);
     }
+    between(&mut running);
+    running.gets(&canary[2], "2.0.0", None);
     let told = running.gateway().wait_for("rollout: ").unwrap();
     let second =
         "wave 2 opens: of wave 1 3 were offered it, 3 have finished, 3 of them succeeded; admits 4 of 7 devices";
     assert!(told.contains(second), "{told}");
-    assert_eq!(running.version_for(&canary[3], "1.4.0").as_deref(), Some("2.0.0"));
-    assert_eq!(running.version_for(&canary[3], "2.0.0"), None);
+    running.gets(&canary[3], "1.4.0", Some("2.0.0"));
+    between(&mut running);
+    running.gets(&canary[3], "2.0.0", None);
     let told = running.gateway().wait_for("rollout: ").unwrap();
     assert!(told.contains("wave 3 opens: of wave 2 1 were offered it, 1 have finished"), "{told}");
     for serial in &canary[4..7] {
-        assert_eq!(running.version_for(serial, "1.4.0").as_deref(), Some("2.0.0"));
-        assert_eq!(running.version_for(serial, "2.0.0"), None);
+        running.gets(serial, "1.4.0", Some("2.0.0"));
+        running.gets(serial, "2.0.0", None);
     }
+    between(&mut running);
     // The device that got away from 2.0.0 by hand is brought back, as the fourth of the last wave.
-    assert_eq!(running.version_for(&canary[7], "1.4.0").as_deref(), Some("2.0.0"));
-    assert_eq!(running.version_for(&canary[7], "2.0.0"), None);
+    running.gets(&canary[7], "1.4.0", Some("2.0.0"));
+    running.gets(&canary[7], "2.0.0", None);
     let told = running.gateway().wait_for("rollout: ").unwrap();
     assert!(told.contains("completed: of wave 3 4 were offered it, 4 have finished"), "{told}");
+    running
+}
+
+/// The rollout goes on where it was, each claim and each outcome counted once, however often the gateway is killed.
+#[test]
+fn a_rollout_in_a_file_survives_kill_9() {
+    let mut running = moves_on("file", &["--db", "FILE"], Running::kill_and_begin);
+    running.gets(&canary()[0], "1.4.0", Some("2.0.0"));
+}
+
+#[test]
+fn a_rollout_in_postgres_survives_kill_9_and_a_restart_of_the_database() {
+    let server = Postgres::start();
+    let mut times = 0;
+    moves_on("postgres", &["--postgres", &server.conninfo()], |running| {
+        times += 1;
+        match times {
+            2 => server.restart(server::Stop::Immediate),
+            _ => running.kill_and_begin(),
+        }
+    });
+}
+
+#[test]
+fn a_rollout_straight_through_postgres_moves_on() {
+    let server = Postgres::start();
+    moves_on("straight", &["--postgres", &server.conninfo(), "--straight"], |_| ());
+}
+
+/// Somebody's bad row is told by its key, and all else goes on.
+#[test]
+fn a_row_that_is_kept_out_is_told() {
+    let mut running = Running::start_with("kept-out", &[], &["--db", "FILE", "--admin", "127.0.0.1:0"]);
+    let admin = running.gateway().admin.clone().unwrap();
+    let by_hand = rusqlite::Connection::open(running.dir.join("fleet.db")).unwrap();
+    by_hand.busy_timeout(Duration::from_secs(20)).unwrap();
+    by_hand.execute("UPDATE otagate_device SET state = 'verifed' WHERE serial = '240ac4000001'", []).unwrap();
+    let told = running.gateway().wait_for("warning: device").unwrap();
+    assert!(
+        told.contains("`240ac4000001` of product `thermostat` is kept out: cannot be read: `verifed` is no state"),
+        "{told}"
+    );
+    let status = running.status(&admin);
+    assert_eq!(status["kept_in"], "sqlite");
+    assert_eq!(status["kept_out"][0]["name"], "240ac4000001");
+    assert_eq!((&status["lag"], &status["may_serve"]), (&0.into(), &true.into()));
+    running.gets(STABLE, "1.3.0", Some("1.4.0"));
+    by_hand.execute("UPDATE otagate_device SET state = 'blocked' WHERE serial = '240ac4000001'", []).unwrap();
+    running.gateway().wait_for("mended: device `240ac4000001`").unwrap();
+    running.gets(STABLE, "1.3.0", None);
+    assert_eq!(running.status(&admin)["kept_out"], serde_json::json!([]));
+}
+
+/// A database that is not heard of: it goes on serving by default, and answers 503 where it is told to.
+#[test]
+fn a_stale_fleet_serves_or_not_as_it_is_told() {
+    let server = Postgres::start();
+    let conninfo = server.conninfo();
+    let mut goes_on = Running::start_with("goes-on", &[], &["--postgres", &conninfo]);
+    let mut stops = Running::start_with("stops", &[], &["--postgres", &conninfo, "--stale-serve-secs", "1"]);
+    server.stop();
+    let until = Instant::now() + Duration::from_secs(30);
+    while stops.gateway().ask("GET", &update(STABLE, "1.4.0"), "").unwrap().status != 503 {
+        assert!(Instant::now() < until, "it goes on serving by what is too old");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(goes_on.gateway().ask("GET", &update(STABLE, "1.4.0"), "").unwrap().status, 304);
+    server.start_again();
+    let until = Instant::now() + Duration::from_secs(30);
+    while stops.gateway().ask("GET", &update(STABLE, "1.4.0"), "").unwrap().status != 304 {
+        assert!(Instant::now() < until, "it does not come back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What devices report moves a rollout to its end, and the fleet file, which does not know, is refused with what to write.
+#[test]
+fn a_rollout_moves_on_by_what_devices_report_and_completes() {
+    let mut running = moves_on("moves", &[], |_| ());
+    let canary = canary();
     // The target is the baseline now; and the file, which does not know, is refused with what to write.
     assert_eq!(running.version_for(&canary[0], "1.4.0").as_deref(), Some("2.0.0"));
     let refused = {

@@ -63,6 +63,8 @@ pub fn gateway_command(program: &Path, fleet: &Path, listen: &str) -> Command {
 pub struct Gateway {
     process: Child,
     pub address: String,
+    /// Where its status is told, if it is.
+    pub admin: Option<String>,
     log: Receiver<String>,
     errors: Receiver<String>,
 }
@@ -77,8 +79,11 @@ impl Gateway {
         let mut process = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let log = lines(process.stdout.take().ok_or("the gateway has no output")?);
         let errors = lines(process.stderr.take().ok_or("the gateway has no errors")?);
-        let mut gateway = Self { process, address: String::new(), log, errors };
+        let mut gateway = Self { process, address: String::new(), admin: None, log, errors };
         gateway.address = gateway.wait_for("listening on ")?;
+        if args.contains(&"--admin") {
+            gateway.admin = Some(gateway.wait_for("status on ")?);
+        }
         Ok(gateway)
     }
 
@@ -164,6 +169,13 @@ impl Gateway {
             return Err("the image that was put together is another".into());
         }
         Ok(format!("{size} bytes put together, equal to the file"))
+    }
+
+    /// As a power cut would: nothing is let finish.
+    pub fn kill(mut self) -> Result<(), Failure> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
     }
 
     pub fn stop(mut self) -> Result<(), Failure> {

@@ -20,10 +20,12 @@
 //!
 //! A feed of a host's own is a [`Feed`] (or an [`AsyncFeed`]) of three functions; `examples/file_feed.rs` has one over a file of JSON lines.
 
+mod followed;
 mod follower;
 mod loading;
 mod status;
 
+pub use followed::Followed;
 pub use follower::{Follower, Took};
 pub(crate) use loading::Kept;
 pub use loading::Loading;

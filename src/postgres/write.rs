@@ -16,8 +16,16 @@ const TRIES_MAX: usize = 10;
 /// What a transaction is to write.
 enum Make<'m> {
     Batch(&'m [Change]),
-    Fleet(&'m Fleet),
+    Fleet(&'m Fleet, If),
     Register(&'m Change, &'m ProductId, &'m CanonicalSerial),
+}
+
+/// When a fleet may be put in the place of another.
+#[derive(Clone, Copy, PartialEq)]
+enum If {
+    Always,
+    At(Revision),
+    Empty,
 }
 
 /// What came of it.
@@ -47,11 +55,35 @@ impl PostgresStore {
     /// # Errors
     /// As [`apply`](Self::apply).
     pub async fn replace(&self, fleet: &Fleet) -> Result<Revision, PostgresFault> {
-        match self.write(&Make::Fleet(fleet)).await? {
+        match self.write(&Make::Fleet(fleet, If::Always)).await? {
             (Made::At(revision), _) => Ok(revision),
             // A fleet is no change that could be refused.
             (Made::Refused(_) | Made::Known, _) => self.revision().await,
         }
+    }
+
+    /// The same, if the tables still hold the revision `seen`, from which `fleet` was made; else nothing that came about since would be in it, and none is
+    /// given: look again, and make it anew.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub async fn replace_seen(&self, seen: Revision, fleet: &Fleet) -> Result<Option<Revision>, PostgresFault> {
+        self.replace_if(fleet, If::At(seen)).await
+    }
+
+    /// The same, if the tables hold no product yet: of several gateways that begin at once one fills them.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub async fn fill(&self, fleet: &Fleet) -> Result<Option<Revision>, PostgresFault> {
+        self.replace_if(fleet, If::Empty).await
+    }
+
+    async fn replace_if(&self, fleet: &Fleet, may: If) -> Result<Option<Revision>, PostgresFault> {
+        Ok(match self.write(&Make::Fleet(fleet, may)).await? {
+            (Made::At(revision), _) => Some(revision),
+            (Made::Refused(_) | Made::Known, _) => None,
+        })
     }
 
     /// Forgets which rows were touched by all revisions up to that one: an index that has not come so far yet loads anew. Of itself the store keeps the last
@@ -133,7 +165,16 @@ impl PostgresStore {
         let before = found.first().map_or(Revision(0), |row| table::revision_of(row.get(0)));
         let changed = match make {
             Make::Batch(changes) => self.rows_of(&session, before, changes).await?,
-            Make::Fleet(fleet) => {
+            Make::Fleet(fleet, may) => {
+                let any = names.sql("SELECT 1 FROM {s}.product LIMIT 1");
+                let may = match may {
+                    If::Always => true,
+                    If::At(seen) => *seen == before,
+                    If::Empty => rows(&session, &any, &[]).await?.is_empty(),
+                };
+                if !may {
+                    return Ok((Made::Known, false));
+                }
                 let (held, kept_out) = table::everything(&session, names).await?;
                 Ok(Work::between(&held, kept_out, fleet))
             }

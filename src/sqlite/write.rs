@@ -24,12 +24,44 @@ impl SqliteStore {
     /// # Errors
     /// The file cannot be written: nothing was.
     pub fn replace(&self, fleet: &Fleet) -> Result<Revision, SqliteFault> {
-        let revision = self.write(|transaction, _| {
+        Ok(self.replace_if(fleet, |_, _| Ok(true))?.unwrap_or_default())
+    }
+
+    /// The same, if the file still holds the revision `seen`, from which `fleet` was made; else nothing that came about since would be in it, and none is
+    /// given: look again, and make it anew.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn replace_seen(&self, seen: Revision, fleet: &Fleet) -> Result<Option<Revision>, SqliteFault> {
+        self.replace_if(fleet, |_, held| Ok(held == seen))
+    }
+
+    /// The same, if the file holds no product yet: of several processes that begin at once one fills it.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn fill(&self, fleet: &Fleet) -> Result<Option<Revision>, SqliteFault> {
+        self.replace_if(fleet, |connection, _| {
+            Ok(!connection.prepare_cached("SELECT 1 FROM otagate_product")?.exists([])?)
+        })
+    }
+
+    fn replace_if(
+        &self,
+        fleet: &Fleet,
+        may: impl FnOnce(&Connection, Revision) -> Result<bool, SqliteFault>,
+    ) -> Result<Option<Revision>, SqliteFault> {
+        let mut allowed = false;
+        let revision = self.write(|transaction, held| {
+            allowed = may(transaction, held)?;
+            if !allowed {
+                return Ok(Ok(Vec::new()));
+            }
             let (held, kept_out) = super::feed::everything(transaction)?;
             Ok(Ok(Work::between(&held, kept_out, fleet)))
         })?;
-        // A fleet is no change that somebody could be wrong about.
-        Ok(revision.unwrap_or_default())
+        // A fleet is no change that could be refused.
+        Ok(revision.ok().filter(|_| allowed))
     }
 
     /// Forgets which rows were touched by all revisions up to that one: an index that has not come so far yet loads anew. Of itself the store keeps the last

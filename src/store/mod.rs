@@ -19,12 +19,14 @@
 //! **Threads and frequency.** A [`Store`] is asked from any thread, once per check-in; a view stays on the thread that took it, or moves with its
 //! task. A view that blocks writers, blocks them for the length of one decision.
 
+mod at_once;
 mod lent;
 mod memory;
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 
+pub use at_once::AtOnce;
 pub use lent::Lent;
 pub use memory::{MemoryStore, MemoryView, ReplaceFault};
 
