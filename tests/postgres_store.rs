@@ -81,6 +81,31 @@ async fn it_keeps_every_promise_of_a_ledger() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_open_a_new_schema_at_once_make_and_fill_its_tables_once() {
+    let lamps = fleet(7);
+    for round in 0..10 {
+        let mut opens = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            // A pool each, as each gateway has.
+            let (schemas, lamps) = (Schemas::new(&SERVER.conninfo()), lamps.clone());
+            opens.spawn(async move {
+                let store = PostgresStore::open(schemas.0, &format!("new_{round}")).await.unwrap();
+                (store.fill(&lamps).await.unwrap(), store)
+            });
+        }
+        let opened = opens.join_all().await;
+        assert_eq!(opened.iter().filter(|(filled, _)| filled.is_some()).count(), 1, "one fills it");
+        let there = opened[0].1.fleet().await.unwrap();
+        assert!(there == lamps.clone().at_revision(Revision(1)));
+    }
+    let fault = PostgresStore::open(Schemas::new(&SERVER.conninfo()).0, "Fleet; DROP").await.unwrap_err();
+    assert_eq!(
+        fault.to_string(),
+        "`Fleet; DROP` cannot be the name of a schema: up to 40 of a-z, 0-9 and _, a letter first"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_follows() {
     let schemas = Schemas::new(&SERVER.conninfo());
     let (mut applied, mut refused, mut counted) = (0, 0, 0);

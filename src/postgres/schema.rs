@@ -33,13 +33,12 @@ pub(super) async fn migrate(pool: &Pool, names: &Names) -> Result<(), PostgresFa
 
 /// Which version the tables are; 0: there are none.
 async fn version(client: &Client, names: &Names) -> Result<usize, PostgresFault> {
-    let table = format!("{}.meta", names.schema);
-    let there = client.query_typed("SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)]).await?;
-    if !there.first().is_some_and(|row| row.get(0)) {
+    // The catalogue as a table: its look-ups by name are cached, and who has waited for another that made the table would still not see it.
+    let sql = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'meta'";
+    if client.query_typed(sql, &[(&names.schema, Type::TEXT)]).await?.is_empty() {
         return Ok(0);
     }
-    let sql = format!("SELECT schema FROM {table}");
-    let found = client.query_typed(&sql, &[]).await?;
+    let found = client.query_typed(&names.sql("SELECT schema FROM {s}.meta"), &[]).await?;
     let version = found.first().map_or(0, |row| row.get::<_, i32>(0));
     let version = usize::try_from(version).unwrap_or(usize::MAX);
     if version > STEPS.len() { Err(PostgresFault::Newer { held: version, known: STEPS.len() }) } else { Ok(version) }
