@@ -12,7 +12,7 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-BENCHES = decide load index rollout c python
+BENCHES = decide load index rollout stores c python
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 
@@ -53,7 +53,7 @@ lint:
 
 bench:
 	for part in $(or $(ONLY),$(BENCHES)); do \
-		case $$part in c) $(MAKE) c && $(CARGO) bench --locked -p otagate-c --bench c;; python) $(PYTHON) bindings/python/check.py --bench;; *) $(CARGO) bench --locked --all-features --bench $$part;; esac || exit 1; \
+		case $$part in c) $(MAKE) c && $(CARGO) bench --locked -p otagate-c --bench c;; stores) $(MAKE) examples && $(CARGO) bench --locked --all-features --bench stores;; python) $(PYTHON) bindings/python/check.py --bench;; *) $(CARGO) bench --locked --all-features --bench $$part;; esac || exit 1; \
 	done
 
 bench-peers:

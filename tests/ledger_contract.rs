@@ -1,17 +1,20 @@
 //! Every ledger keeps the contract of `rollout/contract.rs`, and the suite finds every fault that is planted.
 #![cfg(feature = "contract")]
 
-use otagate::rollout::contract::{self, Promise, Subject};
+mod later;
+
+use later::{Later, wait};
+use otagate::rollout::contract::{self, AsyncSubject, Promise, Subject};
 use otagate::rollout::{
-    ClaimAsk, Claimed, Held, Ledger, LedgerRows, MemoryLedger, Noted, Of, OfferAsk, Outcome, Outcomes, Report,
-    Statistics, Tried,
+    AsyncLedger, ClaimAsk, Claimed, Held, Ledger, LedgerRows, MemoryLedger, Noted, Of, OfferAsk, Outcome, Outcomes,
+    Report, Statistics, Tried,
 };
 use otagate::store::StandingRecord;
 use otagate::{ClaimRefused, GroupId, Penalty, ProductId, RolloutId, Run, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 // The ledgers that keep it.
@@ -29,6 +32,25 @@ impl Subject for Memory {
 #[test]
 fn the_memory_ledger_keeps_every_promise() {
     let report = contract::assert_kept(&Memory);
+    assert_eq!(report.kept, Promise::ALL);
+    assert_eq!(report.skipped, []);
+}
+
+/// A subject whose ledger is asked through futures that wait.
+struct InTime<S>(S);
+
+impl<S: Subject<Ledger: Send + 'static>> AsyncSubject for InTime<S> {
+    type Ledger = Later<S::Ledger>;
+
+    async fn open(&self) -> Result<Later<S::Ledger>, String> {
+        wait().await;
+        self.0.open().map(|ledger| Later(Arc::new(ledger)))
+    }
+}
+
+#[tokio::test]
+async fn an_asynchronous_ledger_keeps_every_promise() {
+    let report = contract::assert_kept_async(&InTime(Memory)).await;
     assert_eq!(report.kept, Promise::ALL);
     assert_eq!(report.skipped, []);
 }
@@ -697,6 +719,68 @@ fn the_suite_names_the_promise_that_is_broken() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     let named: BTreeSet<_> = rows.iter().flat_map(|(_, broken)| *broken).collect();
     assert_eq!(named.len(), Promise::ALL.len(), "every promise can be broken");
+}
+
+/// Looks how many slots are taken, waits, and only then takes one: what no future can see that is alone.
+struct WaitsInBetween(MemoryLedger);
+
+impl AsyncLedger for WaitsInBetween {
+    type Error = Infallible;
+
+    async fn held(&self, of: &Of<'_>, now: Timestamp) -> Result<Held, Infallible> {
+        self.0.held(of, now)
+    }
+
+    async fn claim(&self, ask: &ClaimAsk<'_>, now: Timestamp) -> Result<Result<Claimed, ClaimRefused>, Infallible> {
+        let Some(OfferAsk { slots_max: Some(max), .. }) = ask.offer else { return self.0.claim(ask, now) };
+        let held = self.0.held(&ask.of, now)?;
+        if held.tried.is_none() && held.standing.slots_taken >= max {
+            return Ok(Err(ClaimRefused::Slots));
+        }
+        wait().await;
+        let offer = ask.offer.map(|offer| OfferAsk { slots_max: None, ..offer });
+        self.0.claim(&ClaimAsk { offer, ..*ask }, now)
+    }
+
+    async fn note(&self, report: &Report, at: Timestamp) -> Result<Noted, Infallible> {
+        self.0.note(report, at)
+    }
+
+    async fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), Infallible> {
+        self.0.release(of, at)
+    }
+
+    async fn statistics(&self, run: &Run, resumes: u32) -> Result<Statistics, Infallible> {
+        self.0.statistics(run, resumes)
+    }
+
+    async fn forget(&self, run: &Run) -> Result<(), Infallible> {
+        self.0.forget(run)
+    }
+}
+
+impl AsyncSubject for WaitsInBetween {
+    type Ledger = Self;
+
+    async fn open(&self) -> Result<Self, String> {
+        Ok(Self(MemoryLedger::default()))
+    }
+}
+
+#[tokio::test]
+async fn the_suite_names_it_of_an_asynchronous_ledger_too() {
+    use Promise::*;
+    for (fault, broken) in [
+        (P::OpensNothing, Opens),
+        (P::OneSlotMore, SlotsAreLimited),
+        (P::HearsOfEarlierAttempts, LatestAttemptCounts),
+        (P::NeverDoubles, PenaltyDoubles),
+    ] {
+        let found = contract::check_async(&InTime(fault)).await.expect_err(&format!("{fault:?} was not found"));
+        assert_eq!(found.breaches.iter().map(|breach| breach.promise).collect::<Vec<_>>(), [broken], "{fault:?}");
+    }
+    let found = contract::check_async(&WaitsInBetween(MemoryLedger::default())).await.unwrap_err();
+    assert!(found.breaches.iter().any(|breach| breach.promise == SlotsHoldAtOnce), "{found}");
 }
 
 #[test]

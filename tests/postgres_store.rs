@@ -11,7 +11,7 @@ use otagate::postgres::PostgresStore;
 use otagate::postgres::deadpool_postgres::{Manager, Pool};
 use otagate::postgres::tokio_postgres::{Config, NoTls};
 use otagate::rollout::contract as ledger_contract;
-use otagate::rollout::{AsyncRolloutStore, RolloutStore};
+use otagate::rollout::{AsyncLedger, AsyncRolloutStore, ClaimAsk, Of, OfferAsk, RolloutStore};
 use otagate::store::contract::{self, AsyncSubject, Changed, Promise};
 use otagate::store::{AsyncStore, answer, answer_async, fetch_async};
 use otagate::*;
@@ -105,6 +105,37 @@ async fn many_that_open_a_new_schema_at_once_make_and_fill_its_tables_once() {
     );
 }
 
+/// A device that asks all gateways at once makes one attempt, also where no slots are counted and so no run is locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_device_that_asks_everywhere_at_once_makes_one_attempt() {
+    let store = Schemas::new(&SERVER.conninfo()).store().await;
+    let now = Timestamp::from_millis(1_795_000_000_000);
+    let run = Run {
+        product: ProductId::new("lamp").unwrap(),
+        group: GroupId::new("stable").unwrap(),
+        rollout: RolloutId::new("r7").unwrap(),
+        started_at: now,
+    };
+    for device in 0..100 {
+        let mut claims = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (store, run) = (store.clone(), run.clone());
+            claims.spawn(async move {
+                let serial = device.to_string();
+                let of = Of { product: &run.product, group: &run.group, serial: &serial, run: Some(&run) };
+                let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: None, missing: None, after: None });
+                let ask = ClaimAsk { of, offer, downloads_max: None, until: now.plus_secs(60) };
+                AsyncLedger::claim(&store, &ask, now).await.unwrap().unwrap()
+            });
+        }
+        let claimed = claims.join_all().await;
+        assert_eq!(claimed.iter().filter(|claimed| claimed.new).count(), 1, "{claimed:?}");
+        assert!(claimed.iter().all(|claimed| claimed.attempt == Some(1)), "{claimed:?}");
+        let statistics = AsyncLedger::statistics(&store, &run, 0).await.unwrap();
+        assert_eq!(statistics.total().devices(), device + 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_follows() {
     let schemas = Schemas::new(&SERVER.conninfo());
@@ -125,6 +156,7 @@ async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_fo
                 (Ok(_), Ok(revision)) => {
                     applied += 1;
                     assert!(revision == before || revision == Revision(before.0 + 1), "a batch is one revision");
+                    assert_eq!(store.revision().await.unwrap(), revision);
                 }
                 (Err(there), Err(here)) => {
                     refused += 1;

@@ -300,6 +300,34 @@ fn bad_rows_are_kept_out(on: &mut dyn Tables) {
     assert_eq!(on.kept_out(), ["firmware `v2.0.0` of product `lamp`"]);
 }
 
+/// Question 3: no more strangers than the product takes, however they come.
+fn strangers_are_limited(on: &mut dyn Tables) {
+    let lamp = ProductId::new("lamp").unwrap();
+    let mut product = lamps().product("lamp").unwrap().product().spec();
+    (product.register_on_first_contact, product.new_devices_max) = (true, 3);
+    on.apply(&[Change::PutProduct { product }]).unwrap();
+    let register = |serial: &str| Change::Register { product: lamp.clone(), serial: serial.into(), at: NOW };
+    on.apply(&[register("11"), register("12")]).unwrap();
+    let before = on.apply(&[register("11")]).unwrap();
+    let after = on.apply(&[register("13"), register("14"), register("15")]).unwrap();
+    assert_eq!(after, Revision(before.0 + 1));
+    assert_eq!(on.apply(&[register("16")]).unwrap(), after, "one more changes nothing");
+    on.assert_equal();
+    let snapshot = on.follower().index().snapshot();
+    let there = ["11", "12", "13", "14", "15", "16"].map(|serial| snapshot.device("lamp", serial).is_some());
+    assert_eq!(there, [true, true, true, false, false, false]);
+}
+
+#[test]
+fn sqlite_takes_no_more_strangers_than_it_may() {
+    strangers_are_limited(&mut File::new());
+}
+
+#[test]
+fn postgres_takes_no_more_strangers_than_it_may() {
+    strangers_are_limited(&mut Server::new());
+}
+
 #[test]
 fn sqlite_rows_by_hand_are_followed() {
     sound_rows_are_followed(&mut File::new());

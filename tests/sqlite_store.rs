@@ -145,6 +145,7 @@ fn a_history_is_the_same_in_the_file_in_memory_and_in_an_index_that_follows() {
                 (Ok(_), Ok(revision)) => {
                     applied += 1;
                     assert!(revision == before || revision == Revision(before.0 + 1), "a batch is one revision");
+                    assert_eq!(store.revision().unwrap(), revision);
                 }
                 (Err(there), Err(here)) => {
                     refused += 1;

@@ -229,9 +229,10 @@ impl AsyncFeed for PostgresFeed {
              LEFT JOIN {s}.firmware f ON t.kind = 'firmware' AND f.product = t.product AND f.version = t.name
              LEFT JOIN {s}.groups g ON t.kind = 'group' AND g.product = t.product AND g.id = t.name",
         );
+        // OFFSET 0: by their keys one by one, however many the planner believes that there are.
         let devices = names.sql(&format!(
             "SELECT t.product, t.name, {} FROM (SELECT DISTINCT product, name FROM {{s}}.log WHERE revision > $1 AND kind = 'device') t
-             LEFT JOIN {{s}}.device d ON d.product = t.product AND d.serial = t.name",
+             LEFT JOIN LATERAL (SELECT * FROM {{s}}.device WHERE product = t.product AND serial = t.name OFFSET 0) d ON true",
             table::DEVICE
         ));
         let of = [(&stored as _, Type::INT8)];

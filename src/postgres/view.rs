@@ -86,10 +86,13 @@ impl PostgresStore {
         // Who has no serial, or no key, is looked for all the same: time does not tell them apart.
         let serial = serial.as_ref().map_or("nobody", CanonicalSerial::as_str);
         let hash = key.map_or_else(|| "no key".to_owned(), |key| key.0.to_string());
+        // OFFSET 0: each row is looked up by its key, whatever the planner believes of the others' numbers.
         let sql = format!(
-            "SELECT m.revision, p.id, p.edition, {} FROM {{s}}.meta m
-             LEFT JOIN ({{s}}.key k JOIN {{s}}.product p ON p.id = k.product) ON k.hash = $1
-             LEFT JOIN {{s}}.device d ON d.product = coalesce(p.id, '') AND d.serial = $2",
+            "SELECT m.revision, p.id, p.edition, {} FROM (SELECT revision FROM {{s}}.meta LIMIT 1) m
+             LEFT JOIN {{s}}.key k ON k.hash = $1 LEFT JOIN {{s}}.product p ON p.id = k.product
+             LEFT JOIN LATERAL (
+                SELECT * FROM {{s}}.device WHERE product = coalesce(p.id, '') AND serial = $2 OFFSET 0
+             ) d ON true",
             table::DEVICE
         );
         let client = self.shared.pool.get().await?;

@@ -6,6 +6,7 @@ use crate::fleet::{CanonicalSerial, Change, Fleet, Problems, ProductId, Revision
 use crate::sql::{Held, Whom, Work, forgotten_by};
 use crate::store::Registered;
 use crate::time::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -227,16 +228,19 @@ impl PostgresStore {
                         names.iter().map(ToString::to_string).collect::<Vec<_>>()
                     };
                     let (serials, groups) = (list(serials), list(pinned_in));
-                    if !(serials.is_empty() && groups.is_empty()) {
-                        let which =
-                            "WHERE product = $1 AND (serial = ANY ($2) OR (group_id = ANY ($3) AND pin IS NOT NULL))";
-                        let of = [
-                            (&name as _, Type::TEXT),
-                            (&serials as _, Type::TEXT_ARRAY),
-                            (&groups as _, Type::TEXT_ARRAY),
-                        ];
-                        work.add_devices(table::devices(client, names, which, &of).await?);
+                    let mut found = BTreeMap::new();
+                    for (which, list) in [
+                        ("WHERE product = $1 AND serial = ANY ($2)", serials),
+                        ("WHERE product = $1 AND group_id = ANY ($2) AND pin IS NOT NULL", groups),
+                    ] {
+                        if !list.is_empty() {
+                            let rows =
+                                table::devices(client, names, which, &[(&name, Type::TEXT), (&list, Type::TEXT_ARRAY)])
+                                    .await?;
+                            found.extend(rows.into_iter().map(|row| (row.key.clone(), row)));
+                        }
                     }
+                    work.add_devices(found.into_values().collect());
                 }
             }
             if matches!(whom, Whom::All | Whom::Named { count_new: true, .. }) {

@@ -6,7 +6,7 @@ use crate::store::StandingRecord;
 use crate::time::Timestamp;
 use crate::verdict::ClaimRefused;
 use serde::{Deserialize, Serialize};
-use std::future::Future;
+use std::future::{Future, ready};
 
 /// Where a host keeps what its devices were offered and what became of it. The same on every replica: each call is one atomic step, whoever makes it.
 ///
@@ -312,6 +312,72 @@ impl<L: Ledger + ?Sized> Ledger for &L {
     }
 
     fn forget(&self, run: &Run) -> Result<(), Self::Error> {
+        (**self).forget(run)
+    }
+}
+
+/// No ledger is none for an asynchronous host either.
+impl AsyncLedger for NoLedger {
+    type Error = std::convert::Infallible;
+
+    fn held(&self, of: &Of<'_>, now: Timestamp) -> impl Future<Output = Result<Held, Self::Error>> + Send {
+        ready(Ledger::held(self, of, now))
+    }
+
+    fn claim(
+        &self,
+        ask: &ClaimAsk<'_>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Result<Claimed, ClaimRefused>, Self::Error>> + Send {
+        ready(Ledger::claim(self, ask, now))
+    }
+
+    fn note(&self, report: &Report, at: Timestamp) -> impl Future<Output = Result<Noted, Self::Error>> + Send {
+        ready(Ledger::note(self, report, at))
+    }
+
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        ready(Ledger::release(self, of, at))
+    }
+
+    fn statistics(&self, run: &Run, resumes: u32) -> impl Future<Output = Result<Statistics, Self::Error>> + Send {
+        ready(Ledger::statistics(self, run, resumes))
+    }
+
+    fn forget(&self, run: &Run) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        ready(Ledger::forget(self, run))
+    }
+}
+
+/// A ledger behind a reference is one too.
+impl<L: AsyncLedger> AsyncLedger for &L {
+    type Error = L::Error;
+
+    fn held(&self, of: &Of<'_>, now: Timestamp) -> impl Future<Output = Result<Held, Self::Error>> + Send {
+        (**self).held(of, now)
+    }
+
+    fn claim(
+        &self,
+        ask: &ClaimAsk<'_>,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Result<Claimed, ClaimRefused>, Self::Error>> + Send {
+        (**self).claim(ask, now)
+    }
+
+    fn note(&self, report: &Report, at: Timestamp) -> impl Future<Output = Result<Noted, Self::Error>> + Send {
+        (**self).note(report, at)
+    }
+
+    fn release(&self, of: &Of<'_>, at: Timestamp) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        (**self).release(of, at)
+    }
+
+    fn statistics(&self, run: &Run, resumes: u32) -> impl Future<Output = Result<Statistics, Self::Error>> + Send {
+        (**self).statistics(run, resumes)
+    }
+
+    fn forget(&self, run: &Run) -> impl Future<Output = Result<(), Self::Error>> + Send {
         (**self).forget(run)
     }
 }

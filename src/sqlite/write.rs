@@ -143,9 +143,9 @@ impl SqliteStore {
         if let Some(up_to) = forgotten_by(before.0.saturating_add(1), changed.len()) {
             prune(&transaction, up_to)?;
         }
+        let revision = rows::revision(&transaction)?;
         transaction.commit()?;
         drop(writer);
-        let revision = Revision(before.0.saturating_add(1));
         self.tell(revision);
         Ok(Ok(revision))
     }

@@ -1,8 +1,15 @@
-//! A store that is asked without `await`, made into one that is asked with it.
-#![allow(unreachable_pub, missing_docs, reason = "it is part of two test files")]
+//! A store or a ledger that is asked without `await`, made into one that is asked with it.
+#![allow(unreachable_pub, missing_docs, dead_code, reason = "it is part of several test files")]
 
+use otagate::rollout::{
+    AsyncLedger, AsyncRolloutStore, ClaimAsk, Claimed, Held, Ledger, Noted, Of, Report, RolloutStore, Statistics,
+    UnderWay,
+};
 use otagate::store::{AsyncStore, AsyncView, GroupRecord, Lent, Registered, Store, View};
-use otagate::{CanonicalSerial, Device, KeyHash, Lease, Product, ProductId, Revision, Timestamp};
+use otagate::{
+    CanonicalSerial, Census, CensusFault, Change, ClaimRefused, Device, Group, KeyHash, Lease, Problems, Product,
+    ProductId, Revision, Run, Timestamp,
+};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -75,5 +82,64 @@ impl<V: View + Sync> AsyncView for LaterView<V> {
     async fn lease(&self, product: &Product, device: &Device) -> Result<Option<Lent<'_, Lease>>, V::Error> {
         wait().await;
         self.0.lease(product, device)
+    }
+}
+
+impl<L: Ledger + Send + Sync> AsyncLedger for Later<L> {
+    type Error = L::Error;
+
+    async fn held(&self, of: &Of<'_>, now: Timestamp) -> Result<Held, L::Error> {
+        wait().await;
+        self.0.held(of, now)
+    }
+
+    async fn claim(&self, ask: &ClaimAsk<'_>, now: Timestamp) -> Result<Result<Claimed, ClaimRefused>, L::Error> {
+        wait().await;
+        self.0.claim(ask, now)
+    }
+
+    async fn note(&self, report: &Report, at: Timestamp) -> Result<Noted, L::Error> {
+        wait().await;
+        self.0.note(report, at)
+    }
+
+    async fn release(&self, of: &Of<'_>, at: Timestamp) -> Result<(), L::Error> {
+        wait().await;
+        self.0.release(of, at)
+    }
+
+    async fn statistics(&self, run: &Run, resumes: u32) -> Result<Statistics, L::Error> {
+        wait().await;
+        self.0.statistics(run, resumes)
+    }
+
+    async fn forget(&self, run: &Run) -> Result<(), L::Error> {
+        wait().await;
+        self.0.forget(run)
+    }
+}
+
+/// It finds a group by the default, among all.
+impl<S: RolloutStore + Send + Sync> AsyncRolloutStore for Later<S> {
+    type Error = S::Error;
+
+    async fn under_way(&self) -> Result<Vec<UnderWay>, S::Error> {
+        wait().await;
+        self.0.under_way()
+    }
+
+    async fn census(
+        &self,
+        product: &ProductId,
+        group: &Group,
+        wave: usize,
+    ) -> Result<Result<Census, CensusFault>, S::Error> {
+        wait().await;
+        self.0.census(product, group, wave)
+    }
+
+    async fn apply(&self, changes: &[Change]) -> Result<Result<Revision, Problems>, S::Error> {
+        wait().await;
+        self.0.apply(changes)
     }
 }
