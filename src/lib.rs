@@ -34,18 +34,19 @@
 //!   problem at once; [`Change`] is the closed list of what may happen to a [`Fleet`].
 //! - The question and the answer: [`CheckIn`], [`Decision`], [`Verdict`], [`Reason`], [`Effect`].
 //! - Millions of devices in memory: [`Index`], with one [`Reader`] per thread.
+//! - A fleet in SQLite or PostgreSQL: `sqlite`, `postgres`; an index that follows them, or a source of your own: [`feed`].
 //! - Your own database: [`store`], with [`Store`](store::Store) and [`AsyncStore`](store::AsyncStore); [`MemoryStore`] is the plain one.
 //! - Rollouts that move on by themselves, and the ledger of what was offered: [`rollout`].
 //! - Why was that? [`Recorder`] watches the very code that decides.
 //!
 //! # Features
 //!
-//! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `contract` has the suites for
-//! stores and ledgers. Turning one on adds names and changes no verdict.
+//! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `sqlite` and `postgres` keep a
+//! fleet and a ledger in a database; `contract` has the suites for stores and ledgers. Turning one on adds names and changes no verdict.
 //!
 //! # What it is not
 //!
-//! It has no server, no database and no transport of its own, moves no firmware bytes, and checks no signatures: devices do that.
+//! It has no server and no transport of its own, moves no firmware bytes, and checks no signatures: devices do that.
 
 mod check_in;
 mod decide;
