@@ -1,5 +1,5 @@
-//! Eight who write to PostgreSQL at once, while it is restarted as by a crash, and their connections are cut, held in silence and refused, fifty times: what
-//! was told to be done is done, nothing twice, and an index that followed all the time is what the tables are. And the same store through a pooler.
+//! PostgreSQL crashes, connections are cut with the answer of a commit on its way, everything stands still for a while: whoever asks again until it is answered has
+//! done everything once. And the same through a pooler in transaction mode.
 #![cfg(all(feature = "postgres", feature = "contract"))]
 
 #[path = "support/postgres.rs"]
@@ -10,261 +10,491 @@ use otagate::feed::{AsyncFeed, Follower, Took};
 use otagate::postgres::deadpool_postgres::{Manager, Pool};
 use otagate::postgres::tokio_postgres::{Config, NoTls};
 use otagate::postgres::{Hearing, PostgresFault, PostgresStore};
-use otagate::rollout::contract::{self, AsyncSubject};
-use otagate::rollout::{AsyncLedger, ClaimAsk, Ledger, MemoryLedger, Of, OfferAsk, Outcome, Report};
+use otagate::rollout::contract as ledger_contract;
+use otagate::rollout::{AsyncLedger, ClaimAsk, Claimed, Ledger, MemoryLedger, Noted, Of, OfferAsk, Outcome, Report};
 use otagate::*;
-use server::{Cutter, Pooler, Postgres, Stop};
-use std::collections::BTreeMap;
+use server::{Cutter, Pooler, Postgres, Settings, Stop, wait_until};
+use std::collections::BTreeSet;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
+use twin::change::{change, fleet};
 use twin::draw::Draw;
 
+const NOW: Timestamp = Timestamp::from_millis(1_795_392_000_000);
+const TASKS: u64 = 8;
+/// Devices of each task that ask for a slot, and how many slots there are for all of them.
+const DEVICES: u64 = 60;
+const SLOTS: u32 = 300;
+/// Each task puts so many devices, each by a batch.
+const BATCHES: u64 = 25;
 const FAULTS: u64 = 50;
-const SLOTS: u32 = 40;
-const WRITERS: usize = 8;
-const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+fn start() -> Postgres {
+    Postgres::start_with(&Settings { fsync_off: true, ..Default::default() })
+}
+
+fn pool(conninfo: &str, size: usize) -> Pool {
+    let config: Config = conninfo.parse().unwrap();
+    Pool::builder(Manager::new(config, NoTls)).max_size(size).build().unwrap()
+}
+
+fn product() -> ProductId {
+    ProductId::new("lamp").unwrap()
+}
+
+fn group() -> GroupId {
+    GroupId::new("stable").unwrap()
+}
 
 fn run() -> Run {
-    Run {
-        product: ProductId::new("lamp").unwrap(),
-        group: GroupId::new("stable").unwrap(),
-        rollout: RolloutId::new("r7").unwrap(),
-        started_at: Timestamp::from_millis(1),
-    }
+    Run { product: product(), group: group(), rollout: RolloutId::new("r7").unwrap(), started_at: NOW }
 }
 
-fn begin() -> Fleet {
-    let lamp = ProductFleetSpec {
-        product: ProductSpec { id: "lamp".into(), ..Default::default() },
-        groups: vec![GroupSpec { id: "stable".into(), ..Default::default() }],
-        ..Default::default()
+fn serial(task: u64, n: u64) -> String {
+    format!("SN-{task}-{n:03}")
+}
+
+fn lamp() -> [Change; 2] {
+    let spec = ProductSpec { id: "lamp".into(), ..Default::default() };
+    let group = GroupSpec { id: "stable".into(), ..Default::default() };
+    [Change::PutProduct { product: spec }, Change::PutGroup { product: product(), group }]
+}
+
+fn put_device(serial: &str) -> Change {
+    let state = DeviceState::Verified;
+    let device = DeviceSpec { serial: serial.into(), group: "stable".into(), state, ..Default::default() };
+    Change::PutDevice { product: product(), device }
+}
+
+/// What a device claims, in its wave.
+fn with_ask<R>(task: u64, n: u64, make: impl FnOnce(&ClaimAsk<'_>) -> R) -> R {
+    let (product, group, serial, run) = (product(), group(), serial(task, n), run());
+    let of = Of { product: &product, group: &group, serial: &serial, run: Some(&run) };
+    let wave = (n % 3) as u32;
+    let offer = Some(OfferAsk { wave, hop: "2.0", slots_max: Some(SLOTS), missing: None, after: None });
+    make(&ClaimAsk { of, offer, downloads_max: None, until: NOW.plus_secs(3_600) })
+}
+
+/// What is told of a device, the weaker and the stronger, in no good order.
+fn reports(task: u64, n: u64) -> Vec<Report> {
+    let strongest = 1 + ((task + n) % 5) as usize;
+    let mut outcomes = vec![Outcome::ALL[strongest], Outcome::ALL[1 + (n % 2) as usize % strongest]];
+    if n.is_multiple_of(2) {
+        outcomes.reverse();
+    }
+    let report = |outcome| Report {
+        run: run(),
+        serial: serial(task, n).into(),
+        attempt: Some(1),
+        outcome,
+        resumes: 0,
+        penalty: Penalty::default(),
+        grace_secs: 60,
     };
-    FleetSpec { products: vec![lamp], ..Default::default() }.build().unwrap()
+    outcomes.into_iter().map(report).collect()
 }
 
-fn claim<'a>(run: &'a Run, serial: &'a str) -> ClaimAsk<'a> {
-    let of = Of { product: &run.product, group: &run.group, serial, run: Some(run) };
-    let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(SLOTS), missing: None, after: None });
-    ClaimAsk { of, offer, downloads_max: None, until: NOW.plus_secs(3_600) }
+/// Waits until it was woken so often, and not any longer.
+async fn polled<F: Future>(wakes: u64, future: F) -> Option<F::Output> {
+    let (mut future, mut left) = (pin!(future), wakes);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
-fn report(run: &Run, serial: &str, outcome: Outcome) -> Report {
-    let penalty = Penalty { secs: 60, secs_max: 600 };
-    Report { run: run.clone(), serial: serial.into(), attempt: None, outcome, resumes: 0, penalty, grace_secs: 0 }
+/// What all tasks do, and how far they have come.
+struct Work {
+    store: PostgresStore,
+    done: AtomicU64,
+    /// Calls that came to nothing, and were made again.
+    again: AtomicU64,
+    /// Calls that nobody waited for any longer.
+    dropped: AtomicU64,
 }
 
-/// What becomes of a device is drawn by its name.
-fn outcome_of(serial: &str) -> Outcome {
-    match serial.bytes().map(u32::from).sum::<u32>() % 3 {
-        0 => Outcome::Failed,
-        1 => Outcome::Downloaded,
-        _ => Outcome::Installed,
-    }
-}
-
-/// What a host does: whatever failed is done again.
-macro_rules! until_done {
-    ($call:expr) => {
+impl Work {
+    /// Asks until it is answered. Now and then it stops waiting, and asks anew.
+    async fn insist<T, F>(&self, draw: &mut Draw, mut call: impl FnMut() -> F) -> T
+    where
+        F: Future<Output = Result<T, PostgresFault>>,
+    {
         loop {
-            match $call.await {
-                Ok(done) => break done,
-                Err(fault) => {
-                    let _: &PostgresFault = &fault;
+            let asked = call();
+            let answer = if draw.once_in(10) { polled(draw.below(12), asked).await } else { Some(asked.await) };
+            match answer {
+                Some(Ok(answer)) => {
+                    self.done.fetch_add(1, Ordering::Relaxed);
+                    return answer;
+                }
+                Some(Err(_)) => {
+                    self.again.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
+                None => {
+                    self.dropped.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
-    };
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_lost_or_doubled_by_restarts_and_cut_connections() {
-    let server = Arc::new(Postgres::start());
-    let straight = PostgresStore::connect(&server.conninfo(), 4).await.unwrap();
-    straight.fill(&begin()).await.unwrap();
-    let cutter = Arc::new(Cutter::start(server.socket_dir()));
-    let store = PostgresStore::connect(&cutter.conninfo(), 12).await.unwrap();
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-
-    let index = Index::new(&Fleet::default());
-    let mut follower = Follower::new(index.clone());
-    let mut feed = store.feed(2).listen(cutter.conninfo().parse().unwrap(), NoTls);
-    let status = follower.status();
-    let stopped = stop.clone();
-    let following = tokio::spawn(async move {
-        follower.follow_async(&mut feed, Duration::from_millis(50), || stopped.load(Ordering::Relaxed)).await;
-    });
-
-    let mut writers = tokio::task::JoinSet::new();
-    for writer in 0..WRITERS {
-        let (store, stop, done) = (store.clone(), stop.clone(), done.clone());
-        writers.spawn(async move {
-            let (run, mut told) = (run(), BTreeMap::new());
-            for number in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let serial = format!("{writer}-{number}");
-                let device = DeviceSpec { serial: serial.clone(), group: "stable".into(), ..Default::default() };
-                let batch = [Change::PutDevice { product: run.product.clone(), device }];
-                until_done!(store.apply(&batch)).unwrap();
-                let claimed = until_done!(store.claim(&claim(&run, &serial), NOW));
-                if claimed.is_ok() {
-                    until_done!(store.note(&report(&run, &serial, outcome_of(&serial)), NOW));
-                }
-                told.insert(serial, claimed.is_ok());
-                done.fetch_add(1, Ordering::Relaxed);
-            }
-            told
-        });
     }
 
-    let draw = &mut Draw(7);
+    /// Waits until so many more calls have failed, or nothing is left to do.
+    async fn fails(&self, times: u64, total: u64) {
+        let reached = self.again.load(Ordering::Relaxed) + times;
+        while self.again.load(Ordering::Relaxed) < reached && self.done.load(Ordering::Relaxed) < total {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Gives who got a slot.
+    async fn task(&self, task: u64) -> Vec<u64> {
+        let draw = &mut Draw(task);
+        let store = &self.store;
+        let mut have = Vec::new();
+        for n in 0..DEVICES {
+            let (product, group, serial, run) = (product(), group(), serial(task, n), run());
+            let of = Of { product: &product, group: &group, serial: &serial, run: Some(&run) };
+            let wave = (n % 3) as u32;
+            let offer = Some(OfferAsk { wave, hop: "2.0", slots_max: Some(SLOTS), missing: None, after: None });
+            let ask = &ClaimAsk { of, offer, downloads_max: None, until: NOW.plus_secs(3_600) };
+            match self.insist(draw, || store.claim(ask, NOW)).await {
+                Ok(Claimed { attempt, .. }) => {
+                    assert_eq!(attempt, Some(1), "a claim that is made again is the same one");
+                    have.push(n);
+                }
+                Err(refused) => assert_eq!(refused, ClaimRefused::Slots),
+            }
+            for report in reports(task, n) {
+                let noted = self.insist(draw, || store.note(&report, NOW)).await;
+                assert_eq!(noted == Noted::Foreign, have.last() != Some(&n), "{serial}: {noted:?}");
+            }
+            if n < BATCHES {
+                let batch = [put_device(&serial)];
+                self.insist(draw, || store.apply(&batch)).await.unwrap();
+            }
+        }
+        have
+    }
+}
+
+/// One thing after the other goes wrong, each when so much was done.
+async fn go_wrong(server: &Postgres, cutter: &Cutter, work: &Work, total: u64) -> u64 {
+    let draw = &mut Draw(77);
     for fault in 0..FAULTS {
-        // Somewhere in the middle of what they do.
-        let from = done.load(Ordering::Relaxed) + 2 + draw.below(20);
-        while done.load(Ordering::Relaxed) < from {
-            tokio::time::sleep(Duration::from_micros(200)).await;
+        let at = fault * total / FAULTS + draw.below(total / FAULTS);
+        while work.done.load(Ordering::Relaxed) < at {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         match fault % 5 {
-            0 => {
-                let server = server.clone();
-                tokio::task::spawn_blocking(move || server.restart(Stop::Immediate)).await.unwrap();
-            }
-            1 => drop(cutter.cut()),
-            // A COMMIT may have arrived, and its answer be lost.
-            2 | 3 => cutter.cut_after(1 + draw.below(600)),
-            _ => {
-                cutter.hold(true);
-                cutter.refuse(true);
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                cutter.refuse(false);
+            0 => tokio::task::block_in_place(|| server.restart(Stop::Immediate)),
+            1 => {
                 cutter.cut();
+            }
+            2 => {
+                // Somewhere in what is being said, the answer of a commit among it.
+                cutter.cut_after(1 + draw.below(400));
+                cutter.cut_new_after(Some(600 + draw.below(3_000)));
+                work.fails(3, total).await;
+                cutter.cut_new_after(None);
+            }
+            3 => {
+                cutter.hold(true);
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                if draw.once_in(2) {
+                    cutter.cut();
+                }
                 cutter.hold(false);
             }
+            _ => {
+                cutter.refuse(true);
+                cutter.cut();
+                work.fails(3, total).await;
+                cutter.refuse(false);
+            }
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    let told: BTreeMap<String, bool> = writers.join_all().await.into_iter().flatten().collect();
-    following.await.unwrap();
+    FAULTS
+}
 
-    let (run, twin) = (run(), MemoryLedger::default());
-    let granted: Vec<&String> = told.iter().filter(|(_, granted)| **granted).map(|(serial, _)| serial).collect();
-    assert_eq!(granted.len(), SLOTS as usize, "as many were granted a slot as there are");
-    for serial in &granted {
-        Ledger::claim(&twin, &claim(&run, serial), NOW).unwrap().unwrap();
-        Ledger::note(&twin, &report(&run, serial, outcome_of(serial)), NOW).unwrap();
-        let held = straight.held(&claim(&run, serial).of, NOW).await.unwrap();
-        let theirs = Ledger::held(&twin, &claim(&run, serial).of, NOW).unwrap().tried;
-        assert_eq!(held.tried, theirs, "{serial}: one attempt, with what became of it");
-    }
-    let statistics = straight.statistics(&run, 0).await.unwrap();
-    assert_eq!(statistics, Ledger::statistics(&twin, &run, 0).unwrap());
-    let fleet = straight.fleet().await.unwrap();
-    let serials: Vec<&str> = fleet.product("lamp").unwrap().devices().map(Device::serial).collect();
-    assert_eq!(serials, told.keys().map(String::as_str).collect::<Vec<_>>(), "each device that was told is there");
-    assert_eq!(fleet.revision(), Revision(1 + told.len() as u64), "each batch is one revision");
-    // What it had not followed yet when it was stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn whoever_asks_again_has_done_everything_once_whatever_goes_wrong() {
+    let server = start();
+    let cutter = Cutter::start(server.socket_dir());
+    let store = PostgresStore::open(pool(&cutter.conninfo(), 12), "crash").await.unwrap();
+    assert_eq!(store.apply(&lamp()).await.unwrap(), Ok(Revision(1)));
+    let (done, again, dropped) = Default::default();
+    let work = Arc::new(Work { store: store.clone(), done, again, dropped });
+
+    // An index follows all along, through the same wire.
+    let index = Index::new(&Fleet::default());
     let mut follower = Follower::new(index.clone());
-    let mut feed = straight.feed(1);
-    let held = index.revision();
-    assert!(held > Revision(1) && held <= fleet.revision(), "it followed all the time");
-    assert!(status.faults() > 0, "and met the faults");
-    match feed.changes(held).await.unwrap() {
-        otagate::feed::Changes::Patch(patch) => {
-            follower.load(otagate::feed::Loading::new(held, rows(&index)));
-            assert_eq!(follower.take(patch), Took::Patch);
-        }
-        none => assert_eq!(none, otagate::feed::Changes::None),
+    let status = follower.status();
+    let mut feed = store.feed(3).listen(cutter.conninfo().parse().unwrap(), NoTls);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = is_over.clone();
+    let following = tokio::spawn(async move {
+        follower.follow_async(&mut feed, Duration::from_millis(100), || over.load(Ordering::Relaxed)).await;
+        feed
+    });
+
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let work = work.clone();
+            tokio::spawn(async move { work.task(task).await })
+        })
+        .collect();
+    // A claim, two reports and a batch.
+    let total = TASKS * (3 * DEVICES + BATCHES);
+    assert_eq!(go_wrong(&server, &cutter, &work, total).await, FAULTS);
+    let mut have = BTreeSet::new();
+    for (task, handle) in (0..).zip(tasks) {
+        have.extend(handle.await.unwrap().into_iter().map(|n| (task, n)));
     }
-    assert!(index.snapshot().to_fleet() == fleet, "the index that followed is another fleet");
+    assert_eq!(work.done.load(Ordering::Relaxed), total);
+    assert!(work.again.load(Ordering::Relaxed) > FAULTS / 2, "calls failed, and were made again");
+    assert!(work.dropped.load(Ordering::Relaxed) > 0, "calls were dropped on their way");
+
+    // As if everybody had been there once.
+    assert_eq!(have.len(), SLOTS as usize);
+    let plain = MemoryLedger::default();
+    for &(task, n) in &have {
+        let claimed = with_ask(task, n, |ask| plain.claim(ask, NOW).unwrap());
+        assert_eq!(claimed, Ok(Claimed { attempt: Some(1), new: true }));
+        for report in reports(task, n) {
+            assert_ne!(plain.note(&report, NOW).unwrap(), Noted::Foreign);
+        }
+    }
+    assert_eq!(store.statistics(&run(), 0).await.unwrap(), plain.statistics(&run(), 0).unwrap());
+    for (task, n) in (0..TASKS).flat_map(|task| (0..DEVICES).map(move |n| (task, n))) {
+        let (product, group, serial, run) = (product(), group(), serial(task, n), run());
+        let of = Of { product: &product, group: &group, serial: &serial, run: Some(&run) };
+        let (held, expected) = (store.held(&of, NOW).await.unwrap(), plain.held(&of, NOW).unwrap());
+        assert_eq!(format!("{held:?}"), format!("{expected:?}"), "{serial}");
+        assert_eq!(held.tried.is_some(), have.contains(&(task, n)));
+    }
+
+    // Every batch is one revision, once.
+    let revision = Revision(1 + TASKS * BATCHES);
+    assert_eq!(store.revision().await.unwrap(), revision);
+    let mut expected: Fleet = Fleet::default();
+    expected.apply(&lamp()).unwrap();
+    let batches = (0..TASKS).flat_map(|task| (0..BATCHES).map(move |n| put_device(&serial(task, n))));
+    expected.apply(&batches.collect::<Vec<_>>()).unwrap();
+    let expected = expected.at_revision(revision);
+    assert!(store.fleet().await.unwrap() == expected);
+    wait_for("the index is there", || index.revision() == revision && status.lag() == 0).await;
+    is_over.store(true, Ordering::Relaxed);
+    let feed = following.await.unwrap();
+    assert!(index.snapshot().to_fleet() == expected);
+    assert_eq!(status.kept_out().len(), 0);
+    let fresh = Index::new(&Fleet::default());
+    assert_eq!(Follower::new(fresh.clone()).sync_async(&mut store.feed(3)).await.unwrap(), Took::Load);
+    assert!(fresh.snapshot().to_fleet() == expected);
+    wait_for("it listens again", || feed.hearing() == Hearing::Listening).await;
 }
 
-/// What an index holds, as rows.
-fn rows(index: &Index) -> Vec<Row> {
-    let spec = index.snapshot().spec();
-    let of = |part: &ProductFleetSpec| {
-        let id = part.product.id.clone();
-        let mut rows = vec![Row::product(part.product.clone())];
-        rows.extend(part.groups.iter().map(|group| Row::group(&id, group.clone())));
-        rows.extend(part.devices.iter().map(|device| Row::device(&id, device.clone())));
-        rows
-    };
-    spec.products.iter().flat_map(of).collect()
+/// The answer, and whether the first try came to nothing.
+async fn tried<T, F>(mut call: impl FnMut() -> F) -> (T, bool)
+where
+    F: Future<Output = Result<T, PostgresFault>>,
+{
+    let mut failed = false;
+    loop {
+        match call().await {
+            Ok(answer) => return (answer, failed),
+            Err(_) => failed = true,
+        }
+    }
 }
 
-fn pool(conninfo: &str) -> Pool {
-    let config: Config = conninfo.parse().unwrap();
-    Pool::builder(Manager::new(config, NoTls)).max_size(12).build().unwrap()
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_cut_at_any_byte_loses_nothing_and_doubles_nothing() {
+    let server = start();
+    let cutter = Cutter::start(server.socket_dir());
+    let store = PostgresStore::open(pool(&cutter.conninfo(), 1), "bytes").await.unwrap();
+    store.apply(&lamp()).await.unwrap().unwrap();
+    // What was done before its answer was lost, and what was not.
+    let (mut lost, mut undone) = ([0; 3], [0; 3]);
+    // Less than the answer of a COMMIT has.
+    const STEP: u64 = 11;
+    let (mut n, mut cut_last) = (0, true);
+    while cut_last {
+        cut_last = false;
+        let bytes = 1 + n * STEP;
+        for what in 0..3 {
+            // A connection that has said nothing of this yet.
+            tried(|| store.revision()).await;
+            cutter.cut_after(bytes);
+            let (was_done, failed) = match what {
+                0 => {
+                    let (product, group, serial, run) = (product(), group(), serial(9, n), run());
+                    let of = Of { product: &product, group: &group, serial: &serial, run: Some(&run) };
+                    let offer =
+                        Some(OfferAsk { wave: 0, hop: "2.0", slots_max: Some(10_000), missing: None, after: None });
+                    let ask = &ClaimAsk { of, offer, downloads_max: None, until: NOW.plus_secs(3_600) };
+                    let (claimed, failed) = tried(|| store.claim(ask, NOW)).await;
+                    let claimed = claimed.unwrap();
+                    assert_eq!(claimed.attempt, Some(1), "{bytes} bytes");
+                    (!claimed.new, failed)
+                }
+                1 => {
+                    let report = Report {
+                        run: run(),
+                        serial: serial(9, n).into(),
+                        attempt: Some(1),
+                        outcome: Outcome::Installed,
+                        resumes: 0,
+                        penalty: Penalty::default(),
+                        grace_secs: 60,
+                    };
+                    let (noted, failed) = tried(|| store.note(&report, NOW)).await;
+                    assert_ne!(noted, Noted::Foreign, "{bytes} bytes");
+                    (noted == Noted::Known, failed)
+                }
+                _ => {
+                    let batch = [put_device(&serial(9, n))];
+                    let first = store.apply(&batch).await;
+                    let was_done = first.is_err() && tried(|| store.revision()).await.0 == Revision(n + 2);
+                    let (revision, _) = tried(|| store.apply(&batch)).await;
+                    assert_eq!(revision, Ok(Revision(n + 2)), "{bytes} bytes: a batch is one revision");
+                    (was_done, first.is_err())
+                }
+            };
+            assert!(failed || !was_done);
+            lost[what] += u64::from(was_done);
+            undone[what] += u64::from(failed && !was_done);
+            cut_last |= failed;
+        }
+        n += 1;
+    }
+    assert!(lost.iter().all(|times| *times > 0), "answers of commits were lost: {lost:?}");
+    assert!(undone.iter().all(|times| *times > 10), "and so were questions: {undone:?}");
+    cutter.cut();
+    let run = run();
+    let (statistics, _) = tried(|| store.statistics(&run, 0)).await;
+    assert_eq!((statistics.total().installed, statistics.total().devices()), (n, n));
+    assert_eq!(store.fleet().await.unwrap().product("lamp").unwrap().devices().len() as u64, n);
 }
 
-/// Ledgers through a pooler, each in a schema of its own.
-struct Pooled(Pool, AtomicU32);
+/// [`wait_until`], where others work on the same threads meanwhile.
+async fn wait_for(what: &str, holds: impl FnMut() -> bool) {
+    tokio::task::block_in_place(|| wait_until(what, holds));
+}
 
-impl AsyncSubject for Pooled {
+struct Schemas(Pool);
+
+impl Schemas {
+    async fn store(&self) -> PostgresStore {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("pooled_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        PostgresStore::open(self.0.clone(), &schema).await.unwrap()
+    }
+}
+
+impl ledger_contract::AsyncSubject for Schemas {
     type Ledger = PostgresStore;
 
     async fn open(&self) -> Result<PostgresStore, String> {
-        let schema = format!("pooled_{}", self.1.fetch_add(1, Ordering::Relaxed));
-        PostgresStore::open(self.0.clone(), &schema).await.map_err(|fault| fault.to_string())
+        Ok(self.store().await)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn through_a_pooler_in_transaction_mode_all_works_but_the_listener_which_says_so() {
-    let server = Postgres::start();
-    let pooler = Pooler::start(server.socket_dir(), 3);
-    let kept = contract::assert_kept_async(&Pooled(pool(&pooler.conninfo()), AtomicU32::new(0))).await;
-    assert_eq!(kept.kept, contract::Promise::ALL);
+async fn a_pooler_in_transaction_mode_changes_nothing() {
+    let server = start();
+    let pooler = Pooler::start(server.socket_dir(), 4);
+    let schemas = Schemas(pool(&pooler.conninfo(), 12));
+    let report = ledger_contract::assert_kept_async(&schemas).await;
+    assert_eq!(report.kept, ledger_contract::Promise::ALL);
+    assert_eq!(report.skipped, []);
 
-    let store = PostgresStore::connect(&pooler.conninfo(), 6).await.unwrap();
-    store.fill(&begin()).await.unwrap();
-    let index = Index::new(&Fleet::default());
-    let mut follower = Follower::new(index.clone());
-    let mut feed = store.feed(2).listen(pooler.conninfo().parse().unwrap(), NoTls);
-    follower.sync_async(&mut feed).await.unwrap();
-    let mut hearing = Vec::new();
-    for number in 0..40 {
-        let device = DeviceSpec { serial: format!("p{number}"), group: "stable".into(), ..Default::default() };
-        store.apply(&[Change::PutDevice { product: run().product, device }]).await.unwrap().unwrap();
-        feed.wait(Duration::from_millis(10)).await;
-        follower.sync_async(&mut feed).await.unwrap();
-        assert_eq!(index.revision(), store.revision().await.unwrap(), "polling brings it up to date");
-        hearing.push(feed.hearing());
-    }
-    assert!(hearing.last().is_some_and(|last| matches!(last, Hearing::Deaf | Hearing::Reconnecting)), "{hearing:?}");
-}
-
-/// Straight to the server it is told: long before it would look by itself.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_is_told_at_once() {
-    let server = Postgres::start();
-    let store = PostgresStore::connect(&server.conninfo(), 4).await.unwrap();
-    store.fill(&begin()).await.unwrap();
-    let index = Index::new(&Fleet::default());
-    let mut follower = Follower::new(index.clone());
-    let mut feed = store.feed(2).listen(server.conninfo().parse().unwrap(), NoTls);
-    assert!(matches!(store.feed(1).hearing(), Hearing::Polling));
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
-    let an_hour = Duration::from_secs(3_600);
-    let following = tokio::spawn(async move {
-        follower.follow_async(&mut feed, an_hour, || stopped.load(Ordering::Relaxed)).await;
-        feed.hearing()
-    });
-    for number in 0..20 {
-        let device = DeviceSpec { serial: format!("p{number}"), group: "stable".into(), ..Default::default() };
-        let revision = store.apply(&[Change::PutDevice { product: run().product, device }]).await.unwrap().unwrap();
-        let there = async {
-            while index.revision() < revision {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+    let (mut applied, mut refused) = (0, 0);
+    for seed in 0..10 {
+        let draw = &mut Draw(500 + seed);
+        let mut memory = fleet(draw.next());
+        let store = schemas.store().await;
+        store.replace(&memory).await.unwrap();
+        let index = Index::new(&Fleet::default());
+        let (mut follower, mut feed) = (Follower::new(index.clone()), store.feed(3));
+        for _ in 0..8 {
+            let batch: Vec<Change> = (0..1 + draw.below(3)).map(|_| change(draw, &memory)).collect();
+            match (memory.apply(&batch), store.apply(&batch).await.unwrap()) {
+                (Ok(_), Ok(_)) => applied += 1,
+                (Err(there), Err(here)) => {
+                    refused += 1;
+                    assert_eq!(here, there, "seed {seed}: {batch:?}");
+                }
+                (there, here) => panic!("seed {seed}: in memory {there:?}, in the database {here:?}: {batch:?}"),
             }
-        };
-        tokio::time::timeout(Duration::from_secs(60), there).await.expect("it is told");
+            let expected = memory.clone().at_revision(store.revision().await.unwrap());
+            assert!(store.fleet().await.unwrap() == expected, "seed {seed}: {batch:?}");
+            follower.sync_async(&mut feed).await.unwrap();
+            assert!(index.snapshot().to_fleet() == expected, "seed {seed}: {batch:?}");
+        }
     }
-    stop.store(true, Ordering::Relaxed);
-    let device = DeviceSpec { serial: "last".into(), group: "stable".into(), ..Default::default() };
-    store.apply(&[Change::PutDevice { product: run().product, device }]).await.unwrap().unwrap();
-    assert_eq!(following.await.unwrap(), Hearing::Listening);
+    assert!(applied > 10 && refused > 10, "applied {applied}, refused {refused}");
+    assert!(pooler.opened() <= 4, "all went over few connections: {}", pooler.opened());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_pooler_nothing_is_heard_and_that_is_told() {
+    let server = start();
+    let pooler = Pooler::start(server.socket_dir(), 4);
+    let store = Schemas(pool(&pooler.conninfo(), 4)).store().await;
+    store.apply(&lamp()).await.unwrap().unwrap();
+    let index = Index::new(&Fleet::default());
+    let mut follower = Follower::new(index.clone());
+    let mut feed = store.feed(1);
+    assert_eq!(feed.hearing(), Hearing::Polling);
+    feed = feed.listen(pooler.conninfo().parse().unwrap(), NoTls);
+    wait_for("it believes that it listens", || feed.hearing() == Hearing::Listening).await;
+    assert_eq!(follower.sync_async(&mut feed).await.unwrap(), Took::Load);
+    for n in 0..8 {
+        let revision = store.apply(&[put_device(&serial(0, n))]).await.unwrap().unwrap();
+        // Polling goes on as ever.
+        feed.wait(Duration::from_millis(1)).await;
+        assert_eq!(follower.sync_async(&mut feed).await.unwrap(), Took::Patch);
+        assert_eq!((index.revision(), follower.status().lag()), (revision, 0));
+    }
+    assert!(matches!(feed.hearing(), Hearing::Deaf | Hearing::Reconnecting), "{:?}", feed.hearing());
+    assert!(index.snapshot().to_fleet() == store.fleet().await.unwrap());
+    // Where the pooler goes, so does the connection, and it tries again.
+    drop(pooler);
+    wait_for("it connects again", || feed.hearing() == Hearing::Reconnecting).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn straight_to_the_server_a_change_is_heard_long_before_the_next_poll() {
+    let server = start();
+    let store = Schemas(pool(&server.conninfo(), 4)).store().await;
+    store.apply(&lamp()).await.unwrap().unwrap();
+    let index = Index::new(&Fleet::default());
+    let mut follower = Follower::new(index.clone());
+    let mut feed = store.feed(1).listen(server.conninfo().parse().unwrap(), NoTls);
+    wait_for("it listens", || feed.hearing() == Hearing::Listening).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let over = is_over.clone();
+    // Longer than a test waits for anything.
+    let poll = Duration::from_secs(600);
+    let following = tokio::spawn(async move {
+        follower.follow_async(&mut feed, poll, || over.load(Ordering::Relaxed)).await;
+        feed
+    });
+    for n in 0..8 {
+        let revision = store.apply(&[put_device(&serial(0, n))]).await.unwrap().unwrap();
+        wait_for("the change is seen", || index.revision() == revision).await;
+    }
+    is_over.store(true, Ordering::Relaxed);
+    store.apply(&[put_device(&serial(0, 99))]).await.unwrap().unwrap();
+    let feed = following.await.unwrap();
+    assert_eq!(feed.hearing(), Hearing::Listening);
 }
