@@ -20,6 +20,12 @@ use tokio::runtime::Handle;
 
 /// How often a database is looked at that does not tell.
 const POLL: Duration = Duration::from_secs(1);
+
+/// The same, but several times within what is too old: else a fleet that is followed well would be stale between two looks.
+fn poll(staleness: Staleness) -> Duration {
+    let limits = [staleness.serve_after, staleness.waves_after];
+    limits.into_iter().flatten().map(|limit| limit / 4).fold(POLL, Duration::min).max(Duration::from_millis(10))
+}
 /// Connections to PostgreSQL.
 const CONNECTIONS: usize = 16;
 /// How often a fleet file is read anew because the fleet was changed meanwhile.
@@ -59,7 +65,7 @@ impl Books {
                 tell(&status, &mut told);
                 if !matches!(follower.sync(&mut feed), Ok(Took::Load | Took::Patch)) {
                     use otagate::feed::Feed;
-                    feed.wait(POLL);
+                    feed.wait(poll(staleness));
                 }
             }
         });
@@ -93,7 +99,7 @@ impl Books {
                 let took = follower.sync_async(&mut feed).await;
                 *heard.lock() = feed.hearing();
                 if !matches!(took, Ok(Took::Load | Took::Patch)) {
-                    feed.wait(POLL).await;
+                    feed.wait(poll(staleness)).await;
                 }
             }
         });
