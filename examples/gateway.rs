@@ -290,8 +290,9 @@ impl Gateway {
         let (snapshot, under_way) = (index.snapshot(), index.under_way()?);
         runs.extend(under_way.iter().filter_map(|at| at.group.rollout()?.run(&at.product, at.group.id())));
         let is_over = |run: &&Run| {
-            let group = snapshot.group(run.product.as_str(), run.group.as_str());
-            let last = group.and_then(|group| group.rollout()?.run(&run.product, &run.group));
+            // A group that is not there may be one whose row is kept out: its slots must not be given out anew.
+            let Some(group) = snapshot.group(run.product.as_str(), run.group.as_str()) else { return false };
+            let last = group.rollout().and_then(|rollout| rollout.run(&run.product, &run.group));
             last.as_ref() != Some(*run)
         };
         let over: Vec<Run> = runs.iter().filter(is_over).cloned().collect();
