@@ -136,6 +136,38 @@ async fn one_device_that_asks_everywhere_at_once_makes_one_attempt() {
     }
 }
 
+/// A run that is forgotten while its devices claim begins anew, and no claim fails for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_may_be_forgotten_while_it_is_claimed() {
+    let store = Schemas::new(&SERVER.conninfo()).store().await;
+    let now = Timestamp::from_millis(1_795_000_000_000);
+    let run = Run {
+        product: ProductId::new("lamp").unwrap(),
+        group: GroupId::new("stable").unwrap(),
+        rollout: RolloutId::new("r7").unwrap(),
+        started_at: now,
+    };
+    let mut claims = tokio::task::JoinSet::new();
+    for task in 0..4 {
+        let (store, run) = (store.clone(), run.clone());
+        claims.spawn(async move {
+            for device in 0..150 {
+                let serial = format!("{task}-{device}");
+                let of = Of { product: &run.product, group: &run.group, serial: &serial, run: Some(&run) };
+                let offer = Some(OfferAsk { wave: 0, hop: "2.0", slots_max: None, missing: None, after: None });
+                let ask = ClaimAsk { of, offer, downloads_max: None, until: now.plus_secs(60) };
+                AsyncLedger::claim(&store, &ask, now).await.unwrap().unwrap();
+                if device % 3 == 0 {
+                    AsyncLedger::forget(&store, &run).await.unwrap();
+                }
+            }
+        });
+    }
+    claims.join_all().await;
+    AsyncLedger::forget(&store, &run).await.unwrap();
+    assert_eq!(AsyncLedger::statistics(&store, &run, 0).await.unwrap().total().devices(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_is_the_same_in_the_database_in_memory_and_in_an_index_that_follows() {
     let schemas = Schemas::new(&SERVER.conninfo());

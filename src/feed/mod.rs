@@ -12,7 +12,7 @@
 //!
 //! **Rows are not trusted.** Rows of products, firmware and groups that one revision wrote are taken together or not at all, a device by itself. What a load
 //! would refuse is kept out, told by its key in [`FeedStatus::kept_out`], and tried again when something beside it changes; what stood there before keeps
-//! serving. In a process that starts while a row is bad nothing stood there before. The rules of R7 (what is frozen once a wave is open) hold for changes that
+//! serving. Where everything is loaded while a row is bad, at a start or over a gap, nothing stood there before. The rules of R7 (what is frozen once a wave is open) hold for changes that
 //! go through a store's `apply`; who writes rows by hand can break them.
 //!
 //! **What it costs.** A patch of a device some ten microseconds, one of a group as much as its product has of groups and firmware; a load some microseconds

@@ -115,7 +115,10 @@ impl PostgresFault {
     fn is_conflict(&self) -> bool {
         use tokio_postgres::error::SqlState;
         let Self::Postgres(fault) = self else { return false };
-        matches!(fault.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
+        // The last: what it hung on, such as a run that was forgotten just then, is gone.
+        let conflicts =
+            [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::FOREIGN_KEY_VIOLATION];
+        fault.code().is_some_and(|code| conflicts.contains(code))
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-/// What a transaction is opened by.
-pub(super) const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// What a transaction is opened by. Without compiling statements: a log that grows is soon believed to be long, and compiling takes a hundred times as long as
+/// looking up a few keys.
+pub(super) const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL jit = off";
+pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL jit = off";
 
 /// A parameter with its type: so a statement is parsed and run in one round trip, and nothing of it is left on the connection, which may be another
 /// transaction's next.
