@@ -57,6 +57,8 @@ mod lease;
 mod leases;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]

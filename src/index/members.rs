@@ -75,7 +75,29 @@ impl Snapshot {
     /// assert_eq!(serials, ["SN-17"]);
     /// # Ok::<(), otagate::Problems>(())
     /// ```
-    pub fn scan(&self, product: &str, group: Option<&str>, mut look: impl FnMut(Member<'_>)) {
+    pub fn scan(&self, product: &str, group: Option<&str>, look: impl FnMut(Member<'_>)) {
+        self.scan_part(product, group, 0, 1, look);
+    }
+
+    /// Looks at one of so many parts of them: all parts together are all devices, each once. For threads that share the work.
+    ///
+    /// ```
+    /// # use otagate::{Fleet, Index};
+    /// # let index = Index::new(&Fleet::default());
+    /// let (snapshot, mut seen) = (index.snapshot(), 0);
+    /// for part in 0..4 {
+    ///     snapshot.scan_part("lamp", None, part, 4, |_| seen += 1);
+    /// }
+    /// assert_eq!(seen, snapshot.devices_len());
+    /// ```
+    pub fn scan_part(
+        &self,
+        product: &str,
+        group: Option<&str>,
+        part: usize,
+        parts: usize,
+        mut look: impl FnMut(Member<'_>),
+    ) {
         let Some(product) = self.resolved(product) else { return };
         let profiles = product.table().profiles();
         let number = |group| GroupId::new(group).ok().and_then(|group| profiles.groups.find(&group));
@@ -84,7 +106,7 @@ impl Snapshot {
             Some(number) => number,
             None => None,
         };
-        for leaf in product.table().leaves() {
+        for leaf in product.table().leaves().skip(part).step_by(parts.max(1)) {
             for slot in leaf.slots() {
                 let found = product.table().found(leaf, slot);
                 if wanted.is_none_or(|wanted| wanted == found.group) {

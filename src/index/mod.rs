@@ -33,6 +33,8 @@ mod take;
 pub use counters::VerdictCount;
 pub use members::{DeviceCount, IndexBytes, Member};
 pub use reader::Reader;
+#[cfg(feature = "simulate")]
+pub(crate) use reader::Timed;
 pub use snapshot::Snapshot;
 pub use store::IndexView;
 

@@ -200,6 +200,40 @@ impl Reader {
             from += some.len();
         }
     }
+
+    /// Answers check-ins each at its own time and under a key that is known by its hash: what a simulation or a preview asks, which nobody times. As long a slice as is wanted;
+    /// the trips to RAM of sixteen are made at once.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn decide_timed(&mut self, asks: &[Timed<'_>], mut give: impl FnMut(usize, &Decision<'_>)) {
+        let snapshot = self.cache.load();
+        let mut at = 0;
+        for asks in asks.chunks(LOOK_AHEAD) {
+            let mut serials = [CanonicalSerial::EMPTY; LOOK_AHEAD];
+            let mut located: [Option<Located<'_>>; LOOK_AHEAD] = [const { None }; LOOK_AHEAD];
+            for (timed, (serial, located)) in asks.iter().zip(serials.iter_mut().zip(&mut located)) {
+                *located = snapshot.locate(snapshot.keys.get(timed.key).copied(), &timed.ask, serial);
+            }
+            let touched = located.iter().flatten().fold(0, |all, located| all ^ snapshot.touch(located));
+            std::hint::black_box(touched);
+            for (timed, located) in asks.iter().zip(&located) {
+                let found = located.as_ref().and_then(|located| snapshot.find(located));
+                give(at, &decide(&snapshot.facts(located.as_ref(), found), &timed.ask, timed.now, &mut NoTrace));
+                at += 1;
+            }
+        }
+    }
+}
+
+/// A check-in under a known key, at its time.
+#[cfg(feature = "simulate")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timed<'a> {
+    /// The key, by its hash; that of the check-in is not looked at.
+    pub(crate) key: &'a KeyHash,
+    /// The check-in.
+    pub(crate) ask: CheckIn<'a>,
+    /// When.
+    pub(crate) now: Timestamp,
 }
 
 /// At most [`LOOK_AHEAD`] check-ins: their trips to RAM are made at once.
