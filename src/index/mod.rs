@@ -120,6 +120,23 @@ impl Index {
         Self { shared: Arc::new(Shared { current, retired: Mutex::default(), counters: Counters::default() }) }
     }
 
+    /// An index of its own that begins with this one's newest revision, and goes its own way from there: to try a change on. The two share what neither has changed, so it
+    /// costs microseconds.
+    ///
+    /// ```
+    /// use otagate::{Change, Fleet, Index, ProductSpec};
+    /// let index = Index::new(&Fleet::default());
+    /// let tried = index.fork();
+    /// tried.apply(&[Change::PutProduct { product: ProductSpec { id: "lamp".into(), ..Default::default() } }])?;
+    /// assert!(tried.snapshot().product("lamp").is_some() && index.snapshot().product("lamp").is_none());
+    /// # Ok::<(), otagate::Problems>(())
+    /// ```
+    pub fn fork(&self) -> Self {
+        let held = self.snapshot();
+        let current = ArcSwap::from_pointee(Snapshot::of(held.fleet.clone(), Some(&held), Instant::now()));
+        Self { shared: Arc::new(Shared { current, retired: Mutex::default(), counters: Counters::default() }) }
+    }
+
     /// A reader, for one thread. Making one costs some microseconds, and its first verdict for a product an allocation.
     pub fn reader(&self) -> Reader {
         Reader::new(self.shared.clone())
