@@ -11,7 +11,7 @@ mod common;
 use common::Summary;
 use otagate::simulate::{Plan, Simulation, World};
 use otagate::{
-    ApiKey, ArtifactSpec, Change, DeviceRow, DeviceState, Digests, FirmwareSpec, Fleet, Gate, GroupId, GroupSpec, Hex,
+    ApiKey, ArtifactSpec, Change, DeviceRow, DeviceState, Digests, FirmwareSpec, Fleet, Gate, GroupId, GroupSpec,
     Index, KeyHash, ProductId, ProductSpec, RolloutSpec, SerialScheme, TargetSpec, Timestamp, Wave, WaveSize,
 };
 use std::time::Instant;
@@ -25,7 +25,8 @@ fn main() {
         version: version.into(),
         artifacts: vec![ArtifactSpec {
             size_bytes: 2_000_000,
-            digests: Digests::of_blake3(Hex([byte; 32])),
+            locator: version.into(),
+            digests: Digests::blake3_of(&[byte]),
             ..ArtifactSpec::default()
         }],
         ..FirmwareSpec::default()
@@ -33,7 +34,7 @@ fn main() {
     let spec = ProductSpec {
         id: "thermostat".into(),
         keys: vec![ApiKey::new(KeyHash::of(b"secret").unwrap())],
-        serials: SerialScheme::Mac,
+        serial_scheme: SerialScheme::Mac,
         ..ProductSpec::default()
     };
     let put = |firmware| Change::PutFirmware { product: product.clone(), firmware };
@@ -46,7 +47,7 @@ fn main() {
             Change::PutGroup { product: product.clone(), group },
         ])
         .unwrap();
-    let serials: Vec<String> = (0..devices).map(|n| format!("{:012x}", n as u64 * 0x9E37_79B9 % (1 << 47))).collect();
+    let serials: Vec<String> = (1..=devices).map(|n| format!("{:012x}", n as u64 * 0x9E37_79B9 % (1 << 47))).collect();
     let rows: Vec<DeviceRow<'_>> = serials
         .iter()
         .map(|serial| DeviceRow {
@@ -60,12 +61,8 @@ fn main() {
     index.add_devices(&product, &rows).unwrap();
     drop(rows);
 
-    let gate = Gate {
-        min_finished: Some(8),
-        success_share_bps: Some(9_000),
-        soak_secs: Some(4 * 3_600),
-        ..Gate::default()
-    };
+    let gate =
+        Gate { min_finished: Some(8), success_share_bps: Some(9_000), soak_secs: Some(4 * 3_600), ..Gate::default() };
     let sizes = [WaveSize::First(10), WaveSize::First(300), WaveSize::ShareBps(2_500), WaveSize::All];
     let mut waves: Vec<Wave> = sizes.map(|size| Wave { gate, ..Wave::new(size) }).to_vec();
     waves[0].gate = Gate::default();
@@ -75,7 +72,7 @@ fn main() {
     let plan = Plan::rollout("four waves", &product, &group, rollout, now).unwrap();
     let world = World::default();
 
-    let before = common::resident_bytes();
+    let before = resident("VmRSS:");
     let start = Instant::now();
     let course = Simulation::new(&index, &world, now).threads(2).course(&plan, 1).unwrap();
     let took = start.elapsed().as_secs_f64();
@@ -86,8 +83,15 @@ fn main() {
     let named = if devices == 1_000_000 { "simulate_1m_devices_14_days_s" } else { "simulate_some_devices_14_days_s" };
     summary.put(named, took);
     summary.put("simulated_checkins_per_s", course.check_ins as f64 / took);
-    summary.put("simulate_1m_peak_resident_mb", common::peak_resident_bytes() as f64 / 1e6);
+    summary.put("simulate_1m_peak_resident_mb", resident("VmHWM:") as f64 / 1e6);
     summary.put("simulate_1m_fleet_resident_mb", before as f64 / 1e6);
     println!("{} check-ins, {} downloads, state {}", course.check_ins, course.downloads, rollout.state);
     summary.write();
+}
+
+/// What the kernel says that the process holds, in bytes.
+fn resident(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let found = status.lines().find_map(|all| all.strip_prefix(line));
+    found.and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()).unwrap_or(0) * 1_024
 }

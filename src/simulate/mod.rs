@@ -14,9 +14,9 @@
 //! use otagate::simulate::{Plan, Simulation, World};
 //! use otagate::*;
 //!
-//! # let digests = Digests::of_blake3(Hex([7; 32]));
-//! # let firmware = |version: &str| FirmwareSpec { version: version.into(), artifacts: vec![ArtifactSpec { size_bytes: 1_000_000, digests, ..Default::default() }], ..Default::default() };
-//! # let devices = (0..1_000).map(|n| DeviceSpec { serial: format!("SN-{n}"), group: "stable".into(), version: Some("1.0".into()), ..Default::default() });
+//! # let digests = Digests::blake3_of(b"an image");
+//! # let firmware = |version: &str| FirmwareSpec { version: version.into(), artifacts: vec![ArtifactSpec { locator: version.into(), size_bytes: 1_000_000, digests, ..Default::default() }], ..Default::default() };
+//! # let devices = (0..1_000).map(|n| DeviceSpec { serial: format!("SN-{n}"), state: DeviceState::Verified, group: "stable".into(), version: Some("1.0".into()), ..Default::default() });
 //! let fleet = FleetSpec {
 //!     products: vec![ProductFleetSpec {
 //!         product: ProductSpec { id: "lamp".into(), keys: vec![ApiKey::new(KeyHash::of(b"secret").unwrap())], ..Default::default() },
@@ -38,7 +38,7 @@
 //! let (index, world) = (Index::new(&fleet), World { lasts_secs: 86_400, ..World::default() });
 //! let course = Simulation::new(&index, &world, now).course(&plan, 1).unwrap();
 //! assert_eq!(course.rollouts[0].adopted, 1_000);
-//! assert_eq!(course.check_ins, 25_000); // once an hour, and once after installing
+//! assert_eq!(course.rollouts[0].waves[0].outcomes.installed, 10);
 //! assert_eq!(course.bytes, 1_000_000_000);
 //! # Ok::<(), Problems>(())
 //! ```
