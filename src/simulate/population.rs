@@ -33,24 +33,25 @@ impl Population {
             });
             let key = valid.or_else(|| product.keys().first());
             all.keys.push(key.map_or(KeyHash(crate::fleet::Hex([0; 32])), |key| key.hash));
-            let mut rows = Vec::new();
+            let from = all.rows.len();
             snapshot.scan(product.id().as_str(), None, |member| {
-                let row = Row {
+                let serial = member.serial();
+                let at = all.serials.len() as u32;
+                all.serials.extend_from_slice(serial.as_str().as_bytes());
+                all.rows.push(Row {
+                    luck: super::draw::Luck(Self::identity(product.id().as_str(), serial.as_str())),
+                    serial: (at, serial.as_str().len() as u8),
                     product: number,
                     group: all.texts.number(member.group().map_or("", |group| group.as_str())),
                     version: all.texts.number(member.version().unwrap_or(&unknown)),
                     hardware: all.texts.number(member.hardware().unwrap_or_default()),
                     ..Row::default()
-                };
-                rows.push((member.serial(), row));
+                });
             });
-            rows.sort_unstable_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
-            for (serial, row) in rows {
-                let from = all.serials.len() as u32;
-                all.serials.extend_from_slice(serial.as_str().as_bytes());
-                let luck = super::draw::Luck(Self::identity(product.id().as_str(), serial.as_str()));
-                all.rows.push(Row { luck, serial: (from, serial.as_str().len() as u8), ..row });
-            }
+            let Self { rows, serials, .. } = &mut all;
+            let text =
+                |row: &Row| serials.get(row.serial.0 as usize..row.serial.0 as usize + usize::from(row.serial.1));
+            rows[from..].sort_unstable_by(|a, b| text(a).cmp(&text(b)));
         }
         all
     }
@@ -62,6 +63,10 @@ impl Population {
 
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    pub(super) fn serials_len(&self) -> usize {
+        self.serials.len()
     }
 
     pub(super) fn product_number(&self, product: &str) -> Option<u32> {

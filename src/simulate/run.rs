@@ -109,6 +109,8 @@ impl<'a> Run<'a> {
         let of = u32::try_from(setting.threads.max(1)).unwrap_or(1);
         let mut shards: Vec<Shard> =
             (0..of).map(|number| Shard::new(number, of, world, index.reader().uncounted())).collect();
+        let (each, text) = (population.len().div_ceil(of as usize), population.serials_len().div_ceil(of as usize));
+        shards.iter_mut().for_each(|shard| shard.expect(each, text));
         let every = u64::from(world.check_in.every_secs) * 1_000;
         for (at, (row, serial)) in population.rows().enumerate() {
             let shard = &mut shards[at % of as usize];
@@ -315,6 +317,8 @@ impl<'a> Run<'a> {
             tally.seconds.fill(0);
         }
         self.tracks.roll((tick + 1) * tick_ms);
+        // Whoever is offered something leaves a lease behind, of which a fleet would fill the memory.
+        self.books.leases.drop_expired(self.at((tick + 1) * tick_ms));
     }
 
     /// What happened in a tick, in its order.

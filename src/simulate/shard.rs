@@ -207,6 +207,12 @@ impl Shard {
         }
     }
 
+    /// Makes room, so that none is made in vain.
+    pub(super) fn expect(&mut self, devices: usize, serials: usize) {
+        self.rows.reserve_exact(devices);
+        self.serials.reserve(serials);
+    }
+
     /// One more device.
     pub(super) fn add(&mut self, row: Row, serial: &[u8]) {
         let from = self.serials.len() as u32;

@@ -14,11 +14,13 @@ pub(super) struct Wheel {
     next: i64,
     ring: Vec<Vec<(u32, u32)>>,
     later: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Room for lists, which goes from the tick that is over to the farthest one: were it left where it was, every tick of the ring would come to hold some.
+    spare: Vec<Vec<(u32, u32)>>,
 }
 
 impl Wheel {
     pub(super) fn new(tick_ms: i64) -> Self {
-        Self { tick_ms, next: 0, ring: vec![Vec::new(); RING], later: BinaryHeap::new() }
+        Self { tick_ms, next: 0, ring: vec![Vec::new(); RING], later: BinaryHeap::new(), spare: Vec::new() }
     }
 
     /// A device asks then, which is not before the tick that is taken next.
@@ -32,6 +34,9 @@ impl Wheel {
         let offset = at.rem_euclid(self.tick_ms) as u32;
         let slot = tick.rem_euclid(RING as i64) as usize;
         if let Some(list) = self.ring.get_mut(slot) {
+            if list.capacity() == 0 {
+                *list = self.spare.pop().unwrap_or_default();
+            }
             list.push((device, offset));
         }
     }
@@ -47,8 +52,10 @@ impl Wheel {
             self.put(at, device);
         }
         if let Some(list) = self.ring.get_mut(tick.rem_euclid(RING as i64) as usize) {
-            // The room goes back and forth, so that nothing is allocated in the long run.
-            std::mem::swap(list, into);
+            let used = std::mem::replace(into, std::mem::take(list));
+            if used.capacity() > 0 {
+                self.spare.push(used);
+            }
         }
     }
 }
