@@ -75,7 +75,11 @@ fn read_aborted(mut table: Section<'_>, found: &mut Found) -> Option<AbortedSpec
     Some(AbortedSpec { target: target?.value, fate: fate? })
 }
 
-fn read_rollout(mut table: Section<'_>, folder: &mut Folder, found: &mut Found) -> (RolloutSpec, RolloutLines) {
+pub(super) fn read_rollout(
+    mut table: Section<'_>,
+    folder: &mut Folder,
+    found: &mut Found,
+) -> (RolloutSpec, RolloutLines) {
     table.require("id", "it is part of every rank, and what R7 freezes hangs on it", found);
     let id = table.text("id", found).map(|text| text.value).unwrap_or_default();
     let target = read_target(&mut table, folder, found);

@@ -190,6 +190,8 @@ mod folder;
 mod found;
 mod group;
 mod opening;
+#[cfg(feature = "simulate")]
+mod plan;
 mod problem;
 mod product;
 mod reload;
@@ -200,6 +202,8 @@ pub use devices::DEVICES_BYTES_MAX;
 pub use digest::digest_file;
 pub use folder::FirmwareFile;
 pub use opening::CountedWave;
+#[cfg(feature = "simulate")]
+pub use plan::{load_plan, load_world};
 pub use problem::{FileProblem, FileProblems, LoadError, PROBLEMS_MAX};
 
 use crate::{Fleet, Problem, Timestamp};

@@ -29,7 +29,7 @@ pub(super) struct OpenLine {
 }
 
 impl OpenLine {
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.value)
     }
 

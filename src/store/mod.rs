@@ -449,14 +449,25 @@ pub fn fetch<'v, V: View>(view: &'v V, ask: &CheckIn<'_>) -> Result<Found<'v>, F
     fetch_from!(view, ask, KeyHash::of(ask.key))
 }
 
-/// The same under a key that is known by its hash; that of the check-in is not looked at.
-#[cfg(feature = "simulate")]
-pub(crate) fn fetch_known<'v, V: View>(
+/// The same under a key that is known by its hash, for a host that hashes it once per connection, or asks on behalf of a device; that of the check-in is not
+/// looked at.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_known<'v, V: View>(view: &'v V, key: &KeyHash, ask: &CheckIn<'_>) -> Result<Found<'v>, Fault<V::Error>> {
+    fetch_from!(view, ask, Some(*key))
+}
+
+/// [`fetch_known`] for an asynchronous view.
+///
+/// # Errors
+/// As [`fetch`].
+pub async fn fetch_known_async<'v, V: AsyncView>(
     view: &'v V,
     key: &KeyHash,
     ask: &CheckIn<'_>,
 ) -> Result<Found<'v>, Fault<V::Error>> {
-    fetch_from!(view, ask, Some(*key))
+    fetch_from!(view, ask, Some(*key), await)
 }
 
 /// [`fetch`] for an asynchronous view.
