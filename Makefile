@@ -12,7 +12,7 @@
 
 CARGO ?= cargo
 PYTHON ?= python3
-BENCHES = decide load index rollout simulate stores c python
+BENCHES = decide load index rollout preview simulate stores c python
 FUZZ_SECS ?= 60
 FUZZ_TARGETS = check_in otadrive_request fleet_file version
 

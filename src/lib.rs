@@ -58,6 +58,8 @@ mod leases;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "simulate")]
+pub mod preview;
+#[cfg(feature = "simulate")]
 pub mod simulate;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;

@@ -75,7 +75,7 @@ impl Snapshot {
     /// assert_eq!(serials, ["SN-17"]);
     /// # Ok::<(), otagate::Problems>(())
     /// ```
-    pub fn scan(&self, product: &str, group: Option<&str>, look: impl FnMut(Member<'_>)) {
+    pub fn scan<'s>(&'s self, product: &str, group: Option<&str>, look: impl FnMut(Member<'s>)) {
         self.scan_part(product, group, 0, 1, look);
     }
 
@@ -90,13 +90,13 @@ impl Snapshot {
     /// }
     /// assert_eq!(seen, snapshot.devices_len());
     /// ```
-    pub fn scan_part(
-        &self,
+    pub fn scan_part<'s>(
+        &'s self,
         product: &str,
         group: Option<&str>,
         part: usize,
         parts: usize,
-        mut look: impl FnMut(Member<'_>),
+        mut look: impl FnMut(Member<'s>),
     ) {
         let Some(product) = self.resolved(product) else { return };
         let profiles = product.table().profiles();

@@ -162,6 +162,31 @@ impl Snapshot {
         Some(self.resolved(product)?.table().find(serial)?.into_owned())
     }
 
+    /// How many devices a product has.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn devices_of(&self, product: &str) -> usize {
+        self.resolved(product).map_or(0, |product| product.table().count())
+    }
+
+    /// Whether there is a device of that canonical serial.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn has(&self, product: &str, serial: &str) -> bool {
+        self.found(product, serial).is_some()
+    }
+
+    /// The group of a device.
+    #[cfg(feature = "simulate")]
+    pub(crate) fn group_of(&self, product: &str, serial: &str) -> Option<&crate::fleet::GroupId> {
+        let group = self.found(product, serial)?.group;
+        self.resolved(product)?.table().profiles().group(group)
+    }
+
+    #[cfg(feature = "simulate")]
+    fn found(&self, product: &str, serial: &str) -> Option<Found<'_>> {
+        let table = self.resolved(product)?.table();
+        table.look_up(&table.secret().seek(&CanonicalSerial::of_canonical(serial)))
+    }
+
     /// How many devices it has.
     pub fn devices_len(&self) -> usize {
         self.products.iter().map(|product| product.table().count()).sum()

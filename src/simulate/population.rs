@@ -27,12 +27,7 @@ impl Population {
             let number = all.products.len() as u32;
             all.products.push(product.id().clone());
             // Devices ask under a key that works, where there is one.
-            let valid = product.keys().iter().find(|key| {
-                let begun = key.not_before.is_none_or(|from| from <= now);
-                !key.revoked && begun && key.not_after.is_none_or(|end| now < end)
-            });
-            let key = valid.or_else(|| product.keys().first());
-            all.keys.push(key.map_or(KeyHash(crate::fleet::Hex([0; 32])), |key| key.hash));
+            all.keys.push(crate::preview::key(product, now));
             let from = all.rows.len();
             snapshot.scan(product.id().as_str(), None, |member| {
                 let serial = member.serial();

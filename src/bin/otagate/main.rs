@@ -11,6 +11,7 @@ mod args;
 mod ask;
 mod failure;
 mod fleets;
+mod preview;
 mod rank;
 mod show;
 mod simulate;
@@ -59,7 +60,7 @@ fn run(cli: &Cli) -> Result<Done, Failure> {
         Command::Lint(args) => lint(args, cli.format),
         Command::Decide(args) => ask::decide(args, cli.format),
         Command::Explain(args) => ask::explain(args, cli.format),
-        Command::Preview(_) => Err(Failure::new("not yet")),
+        Command::Preview(args) => preview::run(args, cli.format),
         Command::Simulate(args) => simulate::run(args, cli.format),
         Command::Rank(args) => rank::run(args, cli.format),
         Command::Completions { shell } => {

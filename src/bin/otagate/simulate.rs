@@ -8,7 +8,6 @@ use anstream::{eprintln, print};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use otagate::simulate::{Comparison, Fault, Outlook, Plan, Simulation, World};
 use otagate::{Index, fleet_file};
-use std::path::Path;
 
 pub(crate) fn run(args: &Simulate, format: Format) -> Result<Done, Failure> {
     let at = args.at.unwrap_or_else(now);
@@ -63,12 +62,6 @@ fn judged(args: &Simulate, comparison: &Comparison) -> Done {
         }
     }
     done
-}
-
-pub(crate) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text).map_err(|error| Failure::io(path, error))?;
-    eprintln!("wrote {}", path.display());
-    Ok(())
 }
 
 /// On standard error, and only where somebody looks.
