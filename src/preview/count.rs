@@ -177,6 +177,8 @@ struct Look<'a> {
     id: &'a ProductId,
     key: KeyHash,
     rules: Option<VersionRules>,
+    /// Serials are read by another scheme: one that is gone may be answered as somebody else.
+    respelled: bool,
     options: &'a Options<'a>,
 }
 
@@ -192,7 +194,9 @@ impl<'a> Look<'a> {
         let product = old.product(id.as_str()).or_else(|| new.product(id.as_str()));
         let key = product.map_or(KeyHash(Hex([0; 32])), |product| key(product, options.now));
         let rules = new.product(id.as_str()).map(|product| product.versions().clone());
-        Self { before, after, old, new, id, key, rules, options }
+        let scheme = |of: &Snapshot| of.product(id.as_str()).map(|product| product.spec().serial_scheme);
+        let respelled = scheme(old) != scheme(new);
+        Self { before, after, old, new, id, key, rules, respelled, options }
     }
 
     /// All parts, by all threads.
@@ -262,7 +266,8 @@ impl<'a> Look<'a> {
         for ((serial, member), [before, after]) in batch.iter().zip(answers) {
             mine.devices += 1;
             mine.unknown += u64::from(member.version().is_none());
-            if from == From::Before && may_be_gone(after.0) && !self.new.has(self.id.as_str(), serial.as_str()) {
+            let may_be_gone = self.respelled || may_be_gone(after.0);
+            if from == From::Before && may_be_gone && !self.new.has(self.id.as_str(), serial.as_str()) {
                 mine.removed += 1;
             }
             if before != after {
