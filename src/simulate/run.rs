@@ -131,6 +131,7 @@ impl<'a> Run<'a> {
             keys: population.keys.clone(),
             texts: population.texts.clone(),
             generation: 1,
+            first_come: false,
             records,
         };
         Self {

@@ -46,6 +46,8 @@ pub(super) struct Common<'w> {
     pub(super) texts: Texts,
     /// Grows whenever another run is under way: what a ledger was known to know is asked anew.
     pub(super) generation: u32,
+    /// A rollout is under way in which who comes first is in: by an empty ledger everybody would be.
+    pub(super) first_come: bool,
     pub(super) records: bool,
 }
 
@@ -274,7 +276,7 @@ impl Shard {
                     let arrived = batch.get(nth).and_then(|(row, _)| rows.get(*row as usize)).map(|row| row.arrived);
                     let quiet = match (&decision.verdict, &decision.effect) {
                         (Verdict::Serve(_), _) => false,
-                        (_, None) => true,
+                        (_, None) => !common.first_come || !hangs_on_slots(decision.reason),
                         (_, Some(Effect::Seen(_))) => arrived == Some(common.generation),
                         (_, Some(_)) => false,
                     };
@@ -308,6 +310,13 @@ impl Shard {
             wheel.put(at, row);
         }
     }
+}
+
+/// Whether a device might be told something else if the slots of its wave were taken: it was judged by a target that is not its own then. What is said of a device that is there
+/// already, or that no open wave has, is said either way.
+fn hangs_on_slots(reason: Reason) -> bool {
+    use Reason::{Ahead, Hardware, NoArtifact, NoPath, VersionUnreadable, WindowShut};
+    matches!(reason, Hardware | NoPath | NoArtifact | Ahead | VersionUnreadable | WindowShut)
 }
 
 /// The check-in that a device makes.

@@ -4,9 +4,9 @@ use super::course::{Reached, RolloutCourse, TIMED_SHARES_BPS, WaveCourse};
 use super::population::Population;
 use super::shard::{Common, Shard};
 use super::world::World;
-use crate::fleet::{DeviceState, ProductId, Run, VersionRules};
+use crate::fleet::{Admission, DeviceState, ProductId, Run, VersionRules};
 use crate::index::Index;
-use crate::rollout::{Ledger, MemoryLedger, MoveOutcome, Moved, RolloutStore, Transition};
+use crate::rollout::{Ledger, MemoryLedger, MoveOutcome, Moved, RolloutStore, Transition, UnderWay};
 use crate::time::Timestamp;
 use std::collections::{HashMap, HashSet};
 
@@ -60,6 +60,9 @@ impl Tracks {
     pub(super) fn look(&mut self, index: &Index, common: &mut Common<'_>, shards: &[Shard], at: i64) {
         let Ok(under_way) = index.under_way();
         let mut runs = Vec::new();
+        let by_claim =
+            |at: &UnderWay| at.group.rollout().is_some_and(|rollout| rollout.admission() == Admission::FirstCome);
+        common.first_come = under_way.iter().any(by_claim);
         for at_group in &under_way {
             let Some(rollout) = at_group.group.rollout() else { continue };
             let Some(run) = rollout.run(&at_group.product, at_group.group.id()) else { continue };
