@@ -51,7 +51,9 @@ pub(super) struct Loud {
     pub(super) tally: Tally,
     pub(super) told: Vec<Told>,
     /// Besides check-ins.
-    pub(super) done: Vec<(i64, u32, Deed, Happening)>,
+    pub(super) done: Vec<(i64, u32, u64, Happening)>,
+    /// How many deeds there were, so that those of one device at one moment stay in order.
+    deeds: u64,
     pub(super) downloads: u64,
     /// By bin.
     pub(super) bytes: Vec<u64>,
@@ -80,6 +82,7 @@ impl Loud {
             tally,
             told: Vec::new(),
             done: Vec::new(),
+            deeds: 0,
             downloads: 0,
         }
     }
@@ -104,6 +107,7 @@ impl Loud {
         while let Some(Reverse((when, device, deed))) = self.heap.peek().copied().filter(|first| first.0.0 < to) {
             self.heap.pop();
             at.tracks.roll(when);
+            self.deeds += 1;
             match deed {
                 Deed::CheckIn => self.check_in(&mut at, when, device),
                 Deed::Ask => self.ask(&mut at, when, device),
@@ -174,6 +178,7 @@ impl Loud {
                 reason: decision.reason,
                 retry_after_secs: decision.retry_after_secs,
                 firmware: offer.map(|offer| offer.firmware.version().text().into()),
+                nth: self.deeds,
             });
         }
         match &decision.effect {
@@ -257,7 +262,7 @@ impl Loud {
         let Some((row, _)) = at.row(device) else { return };
         row.held_until = row.held_until.min(when + grace);
         let secs = install.at(row.luck.draw(Purpose::Install, row.attempts.into()));
-        self.record(at, when, device, Deed::Downloaded, What::Downloaded);
+        self.record(at, when, device, What::Downloaded);
         self.put(when.saturating_add(super::run::millis(secs)), device, Deed::Installed);
     }
 
@@ -296,7 +301,7 @@ impl Loud {
                     // A device whose key has ended meanwhile tells nobody.
                     let Ok(_) = at.books.note_of_device(&found, &timed.ask, Outcome::Failed, timed.now);
                 }
-                self.record(at, when, device, Deed::Installed, What::Failed);
+                self.record(at, when, device, What::Failed);
             }
         }
         self.ask_again(at, when, device, None);
@@ -316,7 +321,7 @@ impl Loud {
         at.tracks.harmed(track, device);
     }
 
-    fn record(&mut self, at: &At<'_, '_>, when: i64, device: u32, deed: Deed, what: What) {
+    fn record(&mut self, at: &At<'_, '_>, when: i64, device: u32, what: What) {
         if !at.common.records {
             return;
         }
@@ -325,7 +330,12 @@ impl Loud {
         let Some(row) = shard.rows.get((device / of) as usize) else { return };
         let Some(product) = at.tracks.products.get(row.product as usize) else { return };
         let serial = String::from_utf8_lossy(shard.serial(row)).into_owned();
-        self.done.push((when, device, deed, Happening { at: at.time(when), product: product.clone(), serial, what }));
+        self.done.push((
+            when,
+            device,
+            self.deeds,
+            Happening { at: at.time(when), product: product.clone(), serial, what },
+        ));
     }
 }
 

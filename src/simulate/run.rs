@@ -326,14 +326,13 @@ impl<'a> Run<'a> {
     fn hand_over(&mut self, into: &mut Vec<Happening>) {
         let mut told: Vec<Told> = self.shards.iter_mut().flat_map(|shard| shard.told.drain(..)).collect();
         told.append(&mut self.loud.told);
-        let mut all: Vec<(i64, u32, u8, Happening)> = Vec::new();
+        let mut all: Vec<(i64, u32, u64, Happening)> = Vec::new();
         for one in told {
             let happening = Happening::told(&one, &self.common, &self.shards, &self.setting.population.products);
-            all.extend(happening.map(|happening| (one.at, one.device, Deed::CheckIn as u8, happening)));
+            all.extend(happening.map(|happening| (one.at, one.device, one.nth, happening)));
         }
-        all.extend(self.loud.done.drain(..).map(|(at, device, deed, happening)| (at, device, deed as u8, happening)));
-        // A stable sort: what one device does at one moment stays in the order in which it was done.
-        all.sort_by_key(|(at, device, ..)| (*at, *device));
+        all.append(&mut self.loud.done);
+        all.sort_by_key(|(at, device, nth, _)| (*at, *device, *nth));
         into.extend(all.into_iter().map(|(.., happening)| happening));
     }
 

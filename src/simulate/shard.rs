@@ -172,6 +172,8 @@ pub(super) struct Told {
     pub(super) retry_after_secs: Option<u32>,
     /// The firmware that is served.
     pub(super) firmware: Option<Box<str>>,
+    /// Which of the loud deeds it is; 0: it was quiet.
+    pub(super) nth: u64,
 }
 
 /// A thread's share.
@@ -300,6 +302,7 @@ impl Shard {
                             reason,
                             retry_after_secs,
                             firmware: None,
+                            nth: 0,
                         });
                     }
                     wheel.put(at + interval(common.world, one, retry_after_secs), *row);
