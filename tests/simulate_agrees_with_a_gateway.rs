@@ -1,7 +1,7 @@
 //! What a simulation tells devices is what a gateway's own books tell them, asked the same questions at the same times: so its shortcut for check-ins that nothing comes of is none.
 #![cfg(feature = "simulate")]
 
-use otagate::rollout::{Books, Conductor, Ends, MemoryLedger, Outcome};
+use otagate::rollout::{Books, Conductor, Ends, Ledger as _, MemoryLedger, Outcome};
 use otagate::simulate::*;
 use otagate::store::{Store as _, fetch};
 use otagate::*;
@@ -118,7 +118,7 @@ fn plan(draw: &mut Draw) -> Plan {
     rollout.late = draw.of(&[Late::Open, Late::Tail]);
     let mut plan = Plan::rollout("drawn", &lamp(), &group(), rollout, START).unwrap();
     let id = RolloutId::new("r3").unwrap();
-    for _ in 0..draw.below(4) {
+    for _ in 0..draw.below(12) {
         let (product, group, rollout) = (lamp(), group(), id.clone());
         let pause = Change::PauseRollout {
             product: product.clone(),
@@ -127,13 +127,13 @@ fn plan(draw: &mut Draw) -> Plan {
             cut: draw.once_in(2),
             why: "drawn".into(),
         };
-        let change = match draw.below(6) {
-            0 | 1 => pause,
-            2 | 3 => Change::ResumeRollout { product, group, rollout },
-            4 => Change::DenyFirmware { product, firmware: "3.0.0".into(), denied: draw.once_in(2) },
+        let change = match draw.below(12) {
+            0..5 => pause,
+            5..10 => Change::ResumeRollout { product, group, rollout },
+            10 => Change::DenyFirmware { product, firmware: "3.0.0".into(), denied: draw.once_in(2) },
             _ => Change::AbortRollout { product, group, rollout, fate: draw.of(&[Fate::Leave, Fate::Downgrade]) },
         };
-        plan.actions.push(Action { at_secs: draw.below(20_000), what: String::new(), changes: vec![change] });
+        plan.actions.push(Action { at_secs: draw.below(9_000), what: String::new(), changes: vec![change] });
     }
     plan
 }
@@ -153,7 +153,7 @@ fn world(draw: &mut Draw) -> World {
     world.asks_after_install = draw.once_in(2);
     world.lease_secs = draw.of(&[120, 3_600]);
     world.grace_secs = draw.of(&[0, 60]);
-    let hows = [How::Fails, How::Silent, How::Dies, How::FallsBack];
+    let hows = [How::Fails, How::Silent, How::Silent, How::Dies, How::FallsBack];
     for _ in 0..draw.below(4) {
         let how = draw.of(&hows);
         world.failures.push(Failure {
@@ -269,8 +269,8 @@ impl Gateway {
 #[test]
 fn every_check_in_of_drawn_worlds_is_told_the_same() {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    let mut done = [0_u64; 2];
-    for seed in 0..250 {
+    let (mut done, mut offered) = ([0_u64; 2], 0);
+    for seed in 0..400 {
         let draw = &mut Draw(seed);
         let (index, plan, world) = (fleet(draw), plan(draw), world(draw));
         let simulation = Simulation::new(&index, &world, START).threads(1 + draw.below(3) as usize);
@@ -307,16 +307,27 @@ fn every_check_in_of_drawn_worlds_is_told_the_same() {
         // What operators read at the end is what the gateway has.
         for rollout in &course.rollouts {
             let held = gateway.index.snapshot();
-            let opened = |spec: &RolloutSpec| {
-                spec.waves.iter().map(|wave| wave.opened.map(|opened| opened.at)).collect::<Vec<_>>()
-            };
             if let Some(now) = held.group("lamp", "stable").and_then(|group| group.rollout()) {
-                let theirs = opened(&now.spec());
-                let ours: Vec<_> = rollout.waves.iter().map(|wave| wave.opened_at).collect();
+                let waves = now.spec().waves;
+                let theirs: Vec<_> =
+                    waves.iter().map(|wave| wave.opened.map(|opened| (opened.at, opened.counted))).collect();
+                let ours: Vec<_> =
+                    rollout.waves.iter().map(|wave| wave.opened_at.map(|at| (at, wave.counted))).collect();
                 assert_eq!(ours, theirs, "seed {seed}");
             }
+            let run = Run {
+                product: lamp(),
+                group: group(),
+                rollout: rollout.rollout.clone(),
+                started_at: rollout.started_at,
+            };
+            let theirs = gateway.books.ledger.statistics(&run, 0).unwrap();
+            let ours = rollout.waves.iter().enumerate();
+            assert!(ours.clone().all(|(nth, wave)| wave.outcomes == theirs.wave(nth)), "seed {seed}: {theirs:?}");
+            offered += ours.map(|(_, wave)| wave.outcomes.devices()).sum::<u64>();
         }
     }
+    assert!(offered > 2_000, "{offered}");
     for reason in
         ["serve", "current", "wave-not-open", "penalty", "rollout-paused", "downloads-full", "window-shut", "left"]
     {
