@@ -212,6 +212,8 @@ impl Loud {
         };
         row.held_until = when + i64::from(world.lease_secs) * 1_000;
         row.attempts = row.attempts.wrapping_add(1);
+        // The next time that it asks it has other luck.
+        row.asks = row.asks.wrapping_add(1);
         row.arrived = 0;
         let attempt = u64::from(row.attempts);
         let per_sec = world.download_bytes_per_sec.at(row.luck.draw(Purpose::Download, attempt)).max(1);
