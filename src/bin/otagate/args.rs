@@ -229,7 +229,7 @@ pub(crate) struct Simulate {
     /// How long it lasts, in days, instead of what the world says
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_660))]
     pub(crate) days: Option<u64>,
-    /// Refuse if in nine of ten runs or fewer no more devices than this come to harm
+    /// Refuse unless nine of ten runs harm at most so many devices
     #[arg(long, value_name = "DEVICES", help_heading = "Limits")]
     pub(crate) max_harmed: Option<u64>,
     /// How many threads [default: as many as there are processors]
