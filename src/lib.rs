@@ -37,12 +37,13 @@
 //! - A fleet in SQLite or PostgreSQL: `sqlite`, `postgres`; an index that follows them, or a source of your own: [`feed`].
 //! - Your own database: [`store`], with [`Store`](store::Store) and [`AsyncStore`](store::AsyncStore); [`MemoryStore`] is the plain one.
 //! - Rollouts that move on by themselves, and the ledger of what was offered: [`rollout`].
+//! - What would a change do, and how would a rollout go: `preview`, `simulate`.
 //! - Why was that? [`Recorder`] watches the very code that decides.
 //!
 //! # Features
 //!
 //! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `sqlite` and `postgres` keep a
-//! fleet and a ledger in a database; `contract` has the suites for stores and ledgers. Turning one on adds names and changes no verdict.
+//! fleet and a ledger in a database; `simulate` previews changes and runs rollouts in virtual time; `cli` is the command `otagate`; `contract` has the suites for stores and ledgers. Turning one on adds names and changes no verdict.
 //!
 //! # What it is not
 //!

@@ -239,7 +239,7 @@ impl Gateway {
         for action in plan.actions.iter().filter(|action| action.at_secs == at_secs) {
             let _ = self.index.apply(&action.changes);
         }
-        if at_secs % u64::from(world.tick_secs) != 0 {
+        if !at_secs.is_multiple_of(world.tick_secs.into()) {
             return;
         }
         for joiners in &world.joiners {
@@ -286,7 +286,7 @@ fn every_check_in_of_drawn_worlds_is_told_the_same() {
         let mut joined = 0;
         for at_secs in 0..world.lasts_secs {
             let acts = plan.actions.iter().any(|action| action.at_secs == at_secs);
-            if at_secs % u64::from(world.tick_secs) == 0 || acts {
+            if at_secs.is_multiple_of(world.tick_secs.into()) || acts {
                 gateway.between(at_secs, &plan, &world, &mut joined);
             }
             let end = START.plus_secs(at_secs as i64 + 1);
@@ -322,9 +322,9 @@ fn every_check_in_of_drawn_worlds_is_told_the_same() {
                 started_at: rollout.started_at,
             };
             let theirs = gateway.books.ledger.statistics(&run, 0).unwrap();
-            let ours = rollout.waves.iter().enumerate();
-            assert!(ours.clone().all(|(nth, wave)| wave.outcomes == theirs.wave(nth)), "seed {seed}: {theirs:?}");
-            offered += ours.map(|(_, wave)| wave.outcomes.devices()).sum::<u64>();
+            let mut ours = rollout.waves.iter().enumerate();
+            assert!(ours.all(|(nth, wave)| wave.outcomes == theirs.wave(nth)), "seed {seed}: {theirs:?}");
+            offered += rollout.waves.iter().map(|wave| wave.outcomes.devices()).sum::<u64>();
         }
     }
     assert!(offered > 2_000, "{offered}");

@@ -108,7 +108,7 @@ pub(crate) async fn connect(description: &str) -> Result<PostgresStore, Failure>
 }
 
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| Failure::of(error))
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::of)
 }
 
 #[cfg(test)]
