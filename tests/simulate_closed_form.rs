@@ -24,7 +24,7 @@ fn lamps(devices: usize) -> Index {
         state: DeviceState::Verified,
         group: "stable".into(),
         version: Some("1.0".into()),
-        hardware: Some(if n % 2 == 0 { "a" } else { "b" }.into()),
+        hardware: Some(if n.is_multiple_of(2) { "a" } else { "b" }.into()),
         ..DeviceSpec::default()
     };
     let product = ProductFleetSpec {
