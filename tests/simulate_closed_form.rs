@@ -68,7 +68,7 @@ fn a_world_without_noise_is_as_calculated() {
     ] {
         let index = lamps(devices);
         let world = World {
-            lasts_secs: 3 * 86_400,
+            lasts_secs: 3 * 86_400 + 77,
             tick_secs,
             bin_secs: Some(1_000),
             check_in: Rhythm { every_secs, first: First::Even, ..Rhythm::default() },

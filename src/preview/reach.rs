@@ -23,10 +23,10 @@ impl Reach {
     /// A fork of the fleet that has come so far, and what was done.
     pub(super) fn of(self, index: &Index, now: Timestamp) -> (Index, Vec<String>) {
         let mut steps = Vec::new();
-        if self == Self::AsIs {
-            return (index.clone(), steps);
-        }
         let index = index.fork();
+        if self == Self::AsIs {
+            return (index, steps);
+        }
         // Nobody has been offered anything yet that this account knows of, so no gate that asks for health opens, and nothing halts.
         let ledger = MemoryLedger::default();
         let Ok(moved) = Conductor::new(&index, &ledger).advance(now);

@@ -45,8 +45,8 @@ struct Flight {
 pub(super) struct Loud {
     heap: BinaryHeap<Reverse<(i64, u32, Deed)>>,
     flights: HashMap<u32, Flight>,
-    /// Who will fall back, from what to what, and on whose account.
-    falls: HashMap<u32, (u32, u32, Option<usize>)>,
+    /// Who will fall back and when, from what to what, and on whose account.
+    falls: HashMap<(u32, i64), (u32, u32, Option<usize>)>,
     seen: Vec<Change>,
     pub(super) tally: Tally,
     pub(super) told: Vec<Told>,
@@ -228,13 +228,13 @@ impl Loud {
             (failure.how, after)
         });
         self.downloads += 1;
-        self.spread(when, took, size_bytes);
+        self.spread(when, took, size_bytes, super::run::millis(world.lasts_secs));
         self.flights.insert(device, Flight { ends, version: meant, track, fate });
         self.put(when + took, device, Deed::Downloaded);
     }
 
     /// A download's bytes, evenly over its time, to the bins that it falls into.
-    fn spread(&mut self, from: i64, took: i64, bytes: u64) {
+    fn spread(&mut self, from: i64, took: i64, bytes: u64, ends_at: i64) {
         let bin_ms = self.tally.bin_ms.max(1);
         let until = |end: i64| {
             let part = i128::from((end - from).clamp(0, took));
@@ -243,7 +243,8 @@ impl Loud {
         let (mut bin, mut sent) = (from / bin_ms, 0);
         while sent < bytes {
             let Some(count) = self.bytes.get_mut(bin as usize) else { return };
-            let so_far = until((bin + 1) * bin_ms);
+            // The last bin may be cut: what comes after the end is not told.
+            let so_far = until(((bin + 1) * bin_ms).min(ends_at));
             *count += so_far - sent;
             sent = so_far;
             bin += 1;
@@ -282,8 +283,9 @@ impl Loud {
                 let (product, group) = (row.product, row.group);
                 at.tracks.moved(product, group, (before, version), at.common, when);
                 if let Some((How::FallsBack, after)) = fate {
-                    self.falls.insert(device, (version, before, track));
-                    self.put(when.saturating_add(super::run::millis(after.unwrap_or(0))), device, Deed::FellBack);
+                    let falls_at = when.saturating_add(super::run::millis(after.unwrap_or(0)));
+                    self.falls.insert((device, falls_at), (version, before, track));
+                    self.put(falls_at, device, Deed::FellBack);
                 }
                 if at.common.world.asks_after_install {
                     return self.ask_at(at, when, device);
@@ -310,7 +312,7 @@ impl Loud {
     }
 
     fn fell_back(&mut self, at: &mut At<'_, '_>, when: i64, device: u32) {
-        let Some((from, to, track)) = self.falls.remove(&device) else { return };
+        let Some((from, to, track)) = self.falls.remove(&(device, when)) else { return };
         let Some((row, _)) = at.row(device) else { return };
         if row.version != from {
             return;

@@ -184,8 +184,8 @@ impl<'a> Simulation<'a> {
 
     /// Runs one plan with one seed.
     ///
-    /// Costs about a quarter of a microsecond for each check-in, some microseconds for each offer, and about 150 bytes for each device, 400 more for each that is offered
-    /// something.
+    /// Costs about a third of a microsecond of processor time for each check-in, some microseconds for each offer, and about 650 bytes for each device where all are offered
+    /// something (`make bench ONLY=simulate`).
     ///
     /// # Errors
     /// The world cannot be; what the plan does at the beginning is refused.
