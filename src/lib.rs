@@ -43,7 +43,7 @@
 //! # Features
 //!
 //! None is on by default. `fleet-file` reads a fleet from TOML and CSV; `wire` speaks device protocols as pure functions; `sqlite` and `postgres` keep a
-//! fleet and a ledger in a database; `simulate` previews changes and runs rollouts in virtual time; `cli` is the command `otagate`; `contract` has the suites for stores and ledgers. Turning one on adds names and changes no verdict.
+//! fleet and a ledger in a database; `simulate` previews changes and runs rollouts in virtual time; `pictures` draws them; `cli` is the command `otagate`; `contract` has the suites for stores and ledgers. Turning one on adds names and changes no verdict.
 //!
 //! # What it is not
 //!
@@ -56,6 +56,8 @@ mod fleet;
 mod index;
 mod lease;
 mod leases;
+#[cfg(feature = "pictures")]
+pub mod pictures;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "simulate")]

@@ -127,6 +127,12 @@ fn a_simulation_is_the_same_again_and_refuses_harm() {
     assert_eq!(one, two);
     let course: serde_json::Value = serde_json::from_str(&one).unwrap();
     assert_eq!(course["plans"][0]["bands"]["numbers"]["adopted"]["p50"], 20);
+    let drawn = run(&["--html", "page.html", "--svg", "plots"]);
+    assert_eq!(code(&drawn), 0, "{}", err(&drawn));
+    assert!(std::fs::read_to_string(folder.path().join("page.html")).unwrap().contains("completed after"));
+    for plot in ["adoption", "harmed", "check-ins", "bandwidth"] {
+        assert!(folder.path().join(format!("plots/{plot}.svg")).is_file());
+    }
     std::fs::write(folder.path().join("world.toml"), "[[failures]]\nshare_bps = 10000\n").unwrap();
     let bad = run(&["--world", "world.toml", "--max-harmed", "1"]);
     assert_eq!(code(&bad), 1, "{}", out(&bad));

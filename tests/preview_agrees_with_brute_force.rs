@@ -306,3 +306,22 @@ fn a_rollout_reaches_its_first_wave_at_once_and_all_waves_in_the_end() {
         "nothing was changed"
     );
 }
+
+#[test]
+fn a_device_that_is_gone_is_counted_though_its_key_names_somebody_elses_now() {
+    let product = |id: &str, keys: Vec<ApiKey>, devices: bool| ProductFleetSpec {
+        product: ProductSpec { id: id.into(), keys, ..ProductSpec::default() },
+        devices: devices
+            .then(|| DeviceSpec { serial: "SN-1".into(), group: "stable".into(), ..DeviceSpec::default() })
+            .into_iter()
+            .collect(),
+        firmware: Vec::new(),
+        groups: Vec::new(),
+    };
+    let key = || vec![ApiKey::new(KeyHash::of(b"secret").unwrap())];
+    let index = |products| Index::new(&FleetSpec { products, ..FleetSpec::default() }.build().unwrap());
+    let before = index(vec![product("a", key(), true), product("b", vec![], true)]);
+    let after = index(vec![product("b", key(), true)]);
+    let seen = preview(&before, &after, NOW_AT);
+    assert_eq!((seen.devices, seen.removed, seen.added), (2, 1, 0));
+}

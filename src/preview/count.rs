@@ -177,7 +177,7 @@ struct Look<'a> {
     id: &'a ProductId,
     key: KeyHash,
     rules: Option<VersionRules>,
-    /// Serials are read by another scheme: one that is gone may be answered as somebody else.
+    /// Serials are read by another scheme, or the key is another product's: one that is gone may be answered as somebody else.
     respelled: bool,
     options: &'a Options<'a>,
 }
@@ -195,7 +195,8 @@ impl<'a> Look<'a> {
         let key = product.map_or(KeyHash(Hex([0; 32])), |product| key(product, options.now));
         let rules = new.product(id.as_str()).map(|product| product.versions().clone());
         let scheme = |of: &Snapshot| of.product(id.as_str()).map(|product| product.spec().serial_scheme);
-        let respelled = scheme(old) != scheme(new);
+        let asks_elsewhere = new.product(id.as_str()).is_none_or(|product| product.key(&key).is_none());
+        let respelled = scheme(old) != scheme(new) || asks_elsewhere;
         Self { before, after, old, new, id, key, rules, respelled, options }
     }
 

@@ -24,7 +24,7 @@ Examples:
   otagate lint fleet.toml
   otagate explain fleet.toml --product thermostat --serial A4:CF:12:34:56:78
   otagate preview fleet.db fleet.toml --max-served 300 --no-downgrades
-  otagate simulate fleet.toml --plan careful.toml --plan bold.toml --seeds 50";
+  otagate simulate fleet.toml --plan careful.toml --plan bold.toml --seeds 50 --html rollout.html";
 
 #[derive(Debug, Parser)]
 #[command(name = "otagate", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = AFTER_HELP, max_term_width = 120)]
@@ -232,6 +232,12 @@ pub(crate) struct Simulate {
     /// Refuse unless nine of ten runs harm at most so many devices
     #[arg(long, value_name = "DEVICES", help_heading = "Limits")]
     pub(crate) max_harmed: Option<u64>,
+    /// Write a page with pictures
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write the pictures as SVG into this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    pub(crate) svg: Option<PathBuf>,
     /// How many threads [default: as many as there are processors]
     #[arg(long)]
     pub(crate) threads: Option<usize>,

@@ -60,7 +60,7 @@ pub(crate) fn count(number: u64) -> String {
 pub(crate) fn bytes(number: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let (mut tenths, mut unit) = (u128::from(number) * 10, 0);
-    while tenths >= 9_999 && unit + 1 < units.len() {
+    while tenths >= 10_000 && unit + 1 < units.len() {
         tenths = (tenths + 500) / 1_000;
         unit += 1;
     }

@@ -7,7 +7,8 @@ use crate::{Done, now, show, threads};
 use anstream::{eprintln, print};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use otagate::simulate::{Comparison, Fault, Outlook, Plan, Simulation, World};
-use otagate::{Index, fleet_file};
+use otagate::{Index, fleet_file, pictures};
+use std::path::Path;
 
 pub(crate) fn run(args: &Simulate, format: Format) -> Result<Done, Failure> {
     let at = args.at.unwrap_or_else(now);
@@ -40,6 +41,15 @@ pub(crate) fn run(args: &Simulate, format: Format) -> Result<Done, Failure> {
         Format::Json => show::json(&comparison)?,
         Format::Text => print!("{}", told(&comparison)),
     }
+    if let Some(path) = &args.html {
+        write(path, &pictures::simulation_page(&comparison))?;
+    }
+    if let Some(dir) = &args.svg {
+        std::fs::create_dir_all(dir).map_err(|error| Failure::io(dir, error))?;
+        for picture in pictures::simulation_svgs(&comparison) {
+            write(&dir.join(format!("{}.svg", picture.name)), &picture.svg)?;
+        }
+    }
     Ok(judged(args, &comparison))
 }
 
@@ -62,6 +72,12 @@ fn judged(args: &Simulate, comparison: &Comparison) -> Done {
         }
     }
     done
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    std::fs::write(path, text).map_err(|error| Failure::io(path, error))?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
 }
 
 /// On standard error, and only where somebody looks.
